@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# make build     .venv/bin/pyebpf, installed from the built wheel as a user would install it
+# make demo      shows the tools at work on the bundled samples (takes under two minutes)
+# make test      lints, then runs the tests against the built wheel
+# make wheel     dist/*.whl and dist/*.tar.gz
+# make examples  compiles examples/, leaving out the languages whose compiler is not here
+# make lint      ruff and mypy
+# make clean     removes what the others made
+#
+# PYTHON=python3.12 chooses the interpreter of the environments (make clean first when changing it).
+
+PYTHON ?= python3
+export PYTHON
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: build demo test wheel examples lint clean FORCE
+
+BUILD_TOOLS = setuptools wheel 'cffi>=2.0'
+LINT_TOOLS = ruff mypy
+TEST_TOOLS = pytest hypothesis iced-x86 setuptools
+
+PIP = -m pip --disable-pip-version-check --quiet
+
+SOURCES := $(shell find bpf vmlinux pyebpf -type f \( -name '*.[ch]' -o -name '*.py' -o -name py.typed \) \
+	! -path pyebpf/core/_libbpf.py) \
+	$(wildcard build.py setup.py pyproject.toml MANIFEST.in README.md LICENSE* LICENSES/*)
+
+build: .venv/.installed
+
+wheel: dist/.built
+
+# --- system packages -------------------------------------------------------------------------------------------------
+build/.deps: .ci/install-deps
+	.ci/install-deps
+	@mkdir -p build && touch $@
+
+build/.deps-test: .ci/install-deps
+	.ci/install-deps --test
+	@mkdir -p build && touch $@
+
+# --- wheel and sdist -------------------------------------------------------------------------------------------------
+build/venv/.tools: build/.deps
+	$(PYTHON) -m venv build/venv
+	build/venv/bin/python $(PIP) install $(BUILD_TOOLS)
+	@touch $@
+
+# The list changes when a source is added or deleted, which no time stamp of a file tells
+build/.sources: FORCE
+	@mkdir -p build
+	@printf '%s\n' $(sort $(SOURCES)) | cmp -s - $@ || printf '%s\n' $(sort $(SOURCES)) > $@
+
+# build/lib would keep deleted modules. `python -m build` would run our own build.py.
+dist/.built: build/venv/.tools build/.sources $(SOURCES)
+	rm -rf build/lib build/bdist.* dist
+	build/venv/bin/python setup.py --quiet sdist --dist-dir dist
+	build/venv/bin/python $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@ls -l dist
+	@touch $@
+
+# --- environments that hold the wheel --------------------------------------------------------------------------------
+# Forced, because pip takes a rebuilt wheel of the same version for installed; the second line brings what it depends on
+.venv/.installed: dist/.built
+	$(PYTHON) -m venv .venv
+	.venv/bin/python $(PIP) install --force-reinstall --no-deps dist/*.whl
+	.venv/bin/python $(PIP) install dist/*.whl
+	@touch $@
+	@echo "built: .venv/bin/pyebpf"
+
+.venv-test/.tools: build/.deps
+	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/python $(PIP) install $(TEST_TOOLS)
+	@touch $@
+
+.venv-test/.installed: dist/.built .venv-test/.tools
+	.venv-test/bin/python $(PIP) install --force-reinstall --no-deps dist/*.whl
+	.venv-test/bin/python $(PIP) install dist/*.whl
+	@touch $@
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+build/venv/.lint-tools: build/venv/.tools
+	build/venv/bin/python $(PIP) install $(LINT_TOOLS)
+	@touch $@
+
+lint: build/venv/.lint-tools
+	build/venv/bin/ruff check .
+	build/venv/bin/mypy --strict -p pyebpf
+
+# PYTEST_ARGS="-k frames -x" for a part of it
+test: build/.deps-test build lint .venv-test/.installed
+	.ci/test .venv-test $(PYTEST_ARGS)
+
+demo: build
+	examples/demo
+
+# --- examples --------------------------------------------------------------------------------------------------------
+examples:
+	examples/build
+
+clean:
+	rm -rf .venv .venv-test dist build/venv build/lib build/bdist.* build/demo build/.[a-z]*
+	rm -rf pyebpf/objects pyebpf/core/_libbpf.py *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find pyebpf tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	examples/build --clean

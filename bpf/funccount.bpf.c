@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* funccount: count calls, one cell a function. */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include "include/site.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Cells are repeated in stripes so that CPUs don't share cache lines: CPU n counts in stripe n & stripe_mask. */
+const volatile __u32 stripe_mask = 0;
+const volatile __u32 stripe_length = 1;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} counts SEC(".maps");
+
+SEC("uprobe")
+int on_entry(struct pt_regs *ctx)
+{
+	if (!wanted(current_pid_tgid()))
+		return 0;
+
+	__u32 stripe = bpf_get_smp_processor_id() & stripe_mask;
+	__u32 cell = stripe * stripe_length + (__u32)site_cookie(ctx);
+	__u64 *count = bpf_map_lookup_elem(&counts, &cell);
+
+	/* Atomic: a uprobe's program can be preempted by another thread's on the same CPU. */
+	if (count)
+		__sync_fetch_and_add(count, 1);
+	return 0;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* funclatency: how long calls take, one histogram a function. */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include "funclatency.h"
+
+struct call {
+	__u64 start; /* ns, CLOCK_MONOTONIC */
+};
+#include "include/frame.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Rows are repeated in stripes so that CPUs don't share cache lines: CPU n counts in stripe n & stripe_mask. */
+const volatile __u32 stripe_mask = 0;
+const volatile __u32 stripe_length = 1;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct latency);
+} latencies SEC(".maps");
+
+/* See the anchor in site.bpf.h. */
+const enum latency_buckets *unused_latency_buckets __attribute__((unused));
+
+static __always_inline __u32 floor_log2(__u64 v)
+{
+	__u32 shift, r;
+
+	r = (v > 0xFFFFFFFF) << 5; v >>= r;
+	shift = (v > 0xFFFF) << 4; v >>= shift; r |= shift;
+	shift = (v > 0xFF) << 3; v >>= shift; r |= shift;
+	shift = (v > 0xF) << 2; v >>= shift; r |= shift;
+	shift = (v > 0x3) << 1; v >>= shift; r |= shift;
+	return r | (v >> 1);
+}
+
+static __always_inline __u32 bucket_of(__u64 ns)
+{
+	const __u32 width = 1 << SUB_BUCKET_BITS;
+	__u32 exponent;
+
+	if (ns < width)
+		return ns;
+	exponent = floor_log2(ns);
+	return (exponent - SUB_BUCKET_BITS + 1) * width + (ns >> (exponent - SUB_BUCKET_BITS) & (width - 1));
+}
+
+SEC("uprobe")
+int on_entry(struct pt_regs *ctx)
+{
+	__u64 pid_tgid = current_pid_tgid();
+	struct frame_key key;
+	struct call call;
+
+	if (!wanted(pid_tgid) || !frame_of(ctx, site_cookie(ctx), pid_tgid, &key))
+		return 0;
+	call.start = bpf_ktime_get_ns();
+	frame_enter(&key, &call);
+	return 0;
+}
+
+SEC("uprobe")
+int on_return(struct pt_regs *ctx)
+{
+	__u64 now = bpf_ktime_get_ns(), pid_tgid = current_pid_tgid(), cookie = site_cookie(ctx), duration;
+	struct latency *latency;
+	struct frame_key key;
+	struct call call;
+	__u32 row, bucket;
+
+	if (!wanted(pid_tgid) || !frame_of(ctx, cookie, pid_tgid, &key) || !frame_leave(&key, cookie, &call))
+		return 0;
+
+	row = (bpf_get_smp_processor_id() & stripe_mask) * stripe_length + key.function;
+	latency = bpf_map_lookup_elem(&latencies, &row);
+	if (!latency)
+		return 0;
+	duration = now - call.start;
+	bucket = bucket_of(duration);
+	if (bucket < BUCKETS)
+		__sync_fetch_and_add(&latency->buckets[bucket], 1);
+	__sync_fetch_and_add(&latency->total, duration);
+	if (latency->max < duration)
+		latency->max = duration;
+	return 0;
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Calls in progress: entry and return of one call, matched by its stack frame.
+ *
+ * The includer defines struct call (what is remembered of an entry, first member __u64 start) before this header.
+ */
+#ifndef __PYEBPF_FRAME_BPF_H
+#define __PYEBPF_FRAME_BPF_H
+
+#include "regs.bpf.h"
+#include "site.bpf.h"
+#include "tally.h"
+
+/* Rows for the calling conventions met in this run; the cookie names the row. */
+const volatile struct abi abis[SITE_ABI_ROWS];
+
+/* x86-64: offset of task_struct.thread.fsbase in this kernel, from its BTF; only CALL_GO_STACK needs it. */
+const volatile __u32 fsbase_offset = 0;
+
+struct frame_key {
+	__u32 tgid;
+	__u32 function;
+	__u64 g;     /* Go: the goroutine's g, which stays when the goroutine changes thread; else see frame_of */
+	__u64 depth; /* Go: g.stack.hi - SP, which stays when the stack is copied; else SP at entry */
+};
+
+/* LRU: a frame left by a panic, an exception or longjmp never returns, and must make room. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct frame_key);
+	__type(value, struct call);
+} frames SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tally);
+} tallies SEC(".maps");
+
+/* Atomic although per CPU: a uprobe's program can be preempted by another thread's on the same CPU. */
+#define TALLY(field)                                                                                                   \
+	do {                                                                                                           \
+		__u32 zero = 0;                                                                                        \
+		struct tally *tally = bpf_map_lookup_elem(&tallies, &zero);                                            \
+		if (tally)                                                                                             \
+			__sync_fetch_and_add(&tally->field, 1);                                                        \
+	} while (0)
+
+static __always_inline const volatile struct abi *site_abi(__u64 cookie)
+{
+	return &abis[(cookie >> SITE_ABI_SHIFT) & (SITE_ABI_ROWS - 1)];
+}
+
+/* The goroutine's g (runtime.g) at a site, 0 when it can't be read. */
+static __always_inline __u64 go_g(struct pt_regs *ctx, const volatile struct abi *abi)
+{
+#if defined(__TARGET_ARCH_x86)
+	if (abi->convention == CALL_GO_STACK) {
+		__u64 fsbase = 0, g = 0;
+		void *task = (void *)bpf_get_current_task();
+
+		if (bpf_probe_read_kernel(&fsbase, sizeof(fsbase), task + fsbase_offset))
+			return 0;
+		if (bpf_probe_read_user(&g, sizeof(g), (void *)(fsbase + (__s64)abi->tls_offset)))
+			return 0;
+		return g;
+	}
+#endif
+	return REG_GO_G(ctx);
+}
+
+/* Fills the key of the frame that a site belongs to. False: the goroutine's stack bounds can't be read. */
+static __always_inline bool frame_of(struct pt_regs *ctx, __u64 cookie, __u64 pid_tgid, struct frame_key *key)
+{
+	const volatile struct abi *abi = site_abi(cookie);
+	__u64 sp = REG_SP(ctx);
+
+	key->tgid = pid_tgid >> 32;
+	key->function = (__u32)cookie;
+	if (abi->convention == CALL_C) {
+		if (cookie >> SITE_POPPED_SHIFT & 1)
+			sp -= RETURN_ADDRESS_SIZE;
+		/*
+		 * The functions that a tail call leads to are also called by others: only the return address tells
+		 * whose return it is, should an exception have left our frame behind.
+		 */
+		key->g = cookie >> SITE_TAIL_SHIFT & 1 ? read_return_address(ctx) : 0;
+		key->depth = sp;
+		return true;
+	}
+
+	__u64 stack[2]; /* runtime.g begins with stack.lo, stack.hi: Go src/runtime/runtime2.go */
+	key->g = go_g(ctx, abi);
+	if (bpf_probe_read_user(stack, sizeof(stack), (void *)key->g)) {
+		TALLY(unreadable);
+		return false;
+	}
+	key->depth = stack[1] - sp;
+	return true;
+}
+
+static __always_inline void frame_enter(const struct frame_key *key, const struct call *call)
+{
+	TALLY(entered);
+	if (!bpf_map_update_elem(&frames, key, call, BPF_NOEXIST))
+		return;
+	/* The frame was taken: its call left without returning. Or the map could not take it. */
+	if (!bpf_map_update_elem(&frames, key, call, BPF_ANY))
+		TALLY(abandoned);
+	else
+		TALLY(refused);
+}
+
+/* Takes the call that entered with this frame out of the map. False: it began before we attached, or was evicted. */
+static __always_inline bool frame_leave(const struct frame_key *key, __u64 cookie, struct call *call)
+{
+	struct call *found = bpf_map_lookup_elem(&frames, key);
+
+	if (!found) {
+		if (!(cookie >> SITE_TAIL_SHIFT & 1)) /* else: somebody else's call of a function we tail-call */
+			TALLY(unmatched);
+		return false;
+	}
+	*call = *found;
+	bpf_map_delete_elem(&frames, key);
+	TALLY(returned);
+	return true;
+}
+
+#endif

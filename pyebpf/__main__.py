@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""``python -m pyebpf``."""
+
+from pyebpf.cli.main import entry
+
+entry()

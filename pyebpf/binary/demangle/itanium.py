@@ -1,0 +1,493 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Names as C++ compilers mangle them: the Itanium C++ ABI, chapter 5.1, with what GCC and Clang add to it.
+
+The text is what binutils' c++filt prints.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .itanium_expressions import Expressions
+from .itanium_types import ENDS, Argument, Failure, flat, joined
+from .operators import OPERATORS, SPECIAL_NAMES, SPECIAL_TYPES
+
+MAX_OUTPUT = 64 << 10
+
+_DIGITS = "0123456789"
+_CLONE = re.compile(r"(?:\.[a-z0-9_]+)(?:\.[0-9]+)*")
+_DISCRIMINATOR = re.compile(r"_(?:[0-9]|_[0-9]+_)")
+_GLOBAL = re.compile(r"_GLOBAL_[._$]([DI])_")
+_ANONYMOUS = re.compile(r"_GLOBAL_[._$]N")
+
+
+class Names(Expressions):
+    """Parses <encoding>, <name> and <template-args>."""
+
+    __slots__ = ("qualifiers_after", "special", "template")
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        # Of the name parsed last: does it end in template arguments, is it a constructor, destructor or conversion
+        # (those have no return type), what qualifies its `this`.
+        self.template = False
+        self.special = False
+        self.qualifiers_after = ""
+
+    # Encodings.
+
+    def encoding(self) -> str:
+        """<encoding>: a function with its parameters, an object, or something the compiler made"""
+        return "".join(self.encoding_parts())
+
+    def encoding_parts(self) -> tuple[str, str, str]:
+        """<encoding>: the return type, the name, what follows the name"""
+        if self.text[self.pos] in "TG":
+            return "", self._special_name(), ""
+        name = self.name(True)
+        after = self.qualifiers_after
+        if self.text[self.pos] in ENDS:
+            return "", name, after
+        before = ""
+        if self.template and not self.special:
+            result = self.type()
+            if isinstance(result, str):
+                before = result + " "
+            else:
+                before = result.left
+                return before, name, self.parameters() + after + result.right + result.tail
+        return before, name, self.parameters() + after
+
+    def _special_name(self) -> str:
+        """<special-name>"""
+        text = self.text
+        first, c = text[self.pos], text[self.pos + 1]
+        self.pos += 2
+        if first == "G":
+            return self._made_object(c)
+        if c in SPECIAL_TYPES:
+            return SPECIAL_TYPES[c] + flat(self.type())
+        if c in SPECIAL_NAMES:
+            return SPECIAL_NAMES[c] + self.name(True)
+        if c == "A":
+            return "template parameter object for " + self.template_argument([])
+        if c == "C":
+            derived = flat(self.type())
+            self.number()
+            self.expect("_")
+            return "construction vtable for " + flat(self.type()) + "-in-" + derived
+        if c == "c":
+            self._call_offset(text[self.pos])
+            self.pos -= 1
+            self.pos += 1
+            self._call_offset(text[self.pos])
+            return "covariant return thunk to " + self.encoding()
+        self.pos -= 1
+        self._call_offset(c)
+        return ("non-virtual thunk to " if c == "h" else "virtual thunk to ") + self.encoding()
+
+    def _call_offset(self, c: str) -> None:
+        """h <number> _ | v <number> _ <number> _"""
+        self.pos += 1
+        if c not in "hv":
+            raise Failure
+        self.number()
+        self.expect("_")
+        if c == "v":
+            self.number()
+            self.expect("_")
+
+    def _made_object(self, c: str) -> str:
+        """G and a letter: objects and functions the compiler made for others"""
+        if c == "V":
+            return "guard variable for " + self.name(True)
+        if c == "R":
+            name = self.name(True)
+            return "reference temporary #" + str(self._sequence()) + " for " + name
+        if c == "A":
+            return "hidden alias for " + self.encoding()
+        if c == "T":
+            kind = self.text[self.pos]
+            self.pos += 1
+            return ("non-transaction" if kind == "n" else "transaction") + " clone for " + self.encoding()
+        if c == "I":
+            return "initializer for module " + self._module("")
+        raise Failure
+
+    def _sequence(self) -> int:
+        """[<seq-id>] _"""
+        end = self.text.find("_", self.pos)
+        digits = self.text[self.pos : end] if end >= 0 else ""
+        if end < 0:
+            if self.text[self.pos] in ENDS:
+                return 0
+            raise Failure
+        self.pos = end + 1
+        return int(digits, 36) + 1 if digits else 0
+
+    # Names.
+
+    def name(self, declares: bool) -> str:
+        """<name>; ``declares``: its template arguments are what T_ means from here on"""
+        text = self.text
+        start = self.pos
+        c = text[start]
+        if c == "N":
+            return self.nested_name(declares)
+        if c == "Z":
+            return self.local_name(declares)
+        seen = self.parameters_seen
+        known = False
+        if c == "S" and text[start + 1] == "t":
+            self.pos += 2
+            name = "std::" + self.unqualified_name()
+        elif c == "S":
+            name = flat(self.substitution())
+            self.special = False
+            known = True
+        else:
+            name = self.unqualified_name()
+        special = self.special
+        template = text[self.pos] == "I"
+        if template:
+            if not known:
+                self.push(name, seen, "type", start)
+            name = self.with_arguments(name, declares)
+        self.template = template
+        self.special = special
+        self.qualifiers_after = ""
+        return name
+
+    def nested_name(self, declares: bool, stop: int = -1) -> str:
+        """<nested-name>; up to ``stop`` when a prefix of it is parsed again"""
+        text = self.text
+        start = self.pos
+        seen = self.parameters_seen
+        self.pos = start + 1
+        after = ""
+        if text[start + 1] in "KVrRO":
+            after = self.qualifiers()
+            if text[self.pos] in "RO":
+                after += " &" if text[self.pos] == "R" else " &&"
+                self.pos += 1
+        name = ""
+        template = special = False
+        while True:
+            position = self.pos
+            c = text[position]
+            if c in _DIGITS:
+                part = self.source_name()
+                template = special = False
+            elif c == "I":
+                if not name:
+                    raise Failure
+                name = self.with_arguments(name, declares)
+                template = True
+                part = ""
+            elif c == "E":
+                if not name:
+                    raise Failure
+                self.pos = position + 1
+                break
+            elif c == "S":
+                part = self._prefix_substitution()
+            elif c == "T":
+                part = flat(self.template_parameter())
+            elif c == "D" and text[position + 1] in "tT":
+                part = flat(self.type())
+            elif c == "M":  # the variable whose initializer the lambda stands in
+                self.pos = position + 1
+                continue
+            elif c == "c" and text[position + 1] == "v":
+                name, template = self._conversion(name, declares)
+                special = True
+                part = ""
+            else:
+                part = self.unqualified_name()
+                template = False
+                special = self.special
+            if part:
+                name = name + "::" + part if name else part
+            following = text[self.pos]
+            if following != "E" and c != "S" and following != "M":
+                self.push(name, seen, "prefix", start)
+            if self.pos == stop:
+                break
+        self.template = template
+        self.special = special
+        self.qualifiers_after = after
+        return name
+
+    def _prefix_substitution(self) -> str:
+        if self.text[self.pos + 1] == "t":
+            self.pos += 2
+            return "std"
+        return flat(self.substitution())
+
+    def _conversion(self, name: str, declares: bool) -> tuple[str, bool]:
+        """cv <type> [<template-args>]: the type may name parameters whose arguments follow"""
+        self.pos += 2
+        start, known, seen = self.pos, len(self.subs), self.parameters_seen
+        conversion, self.conversion = self.conversion, True
+        typename = flat(self.type())
+        self.conversion = conversion
+        scope = name + "::" if name else ""
+        if self.text[self.pos] != "I":
+            return scope + "operator " + typename, False
+        self.push(scope + "operator " + typename, self.parameters_seen, "prefix", start)
+        if self.parameters_seen == seen or not declares:
+            return self.with_arguments(scope + "operator " + typename, declares), True
+        last = self.last
+        arguments = self.template_arguments(True)
+        after, end = self.pos, len(self.subs)
+        self.pos = start
+        self.conversion = True
+        typename = flat(self.type())
+        self.conversion = conversion
+        self.subs[known : known + len(self.subs) - end] = self.subs[end:]
+        del self.subs[end:]
+        self.pos, self.last = after, last
+        return scope + "operator " + typename + arguments, True
+
+    def local_name(self, declares: bool) -> str:
+        """Z <encoding> E <name>: what is declared in a function"""
+        text = self.text
+        outer = self.arguments
+        self._enter()
+        self.pos += 1
+        before, function, after = self.encoding_parts()
+        scope = function + (after if not before else _without_result(after)) + "::"
+        self.expect("E")
+        if text[self.pos] == "s":
+            self.pos += 1
+            name = "string literal"
+            self.template = self.special = False
+            self.qualifiers_after = ""
+        else:
+            if text[self.pos] == "d":
+                self.pos += 1
+                scope += "{default arg#" + str(self.compact_number() + 1) + "}::"
+            name = self.name(declares)
+        if text[self.pos] == "_":
+            m = _DISCRIMINATOR.match(text, self.pos)
+            if m is not None:
+                self.pos = m.end()
+        if not declares:
+            self.arguments = outer
+        self.depth -= 1
+        return scope + name
+
+    def source_name(self) -> str:
+        """<source-name>: its length and its text, with ABI tags"""
+        name = self.identifier()
+        if name[0] == "_" and _ANONYMOUS.match(name):
+            name = "(anonymous namespace)"
+        self.last = name
+        return self.tagged(name) if self.text[self.pos] == "B" else name
+
+    def unqualified_name(self) -> str:
+        """<unqualified-name>"""
+        text = self.text
+        c = text[self.pos]
+        following = text[self.pos + 1]
+        self.special = False
+        if c in _DIGITS:
+            return self.source_name()
+        if c == "L":  # internal linkage
+            self.pos += 1
+            name = self.source_name() if text[self.pos] in _DIGITS else self.unqualified_name()
+            m = _DISCRIMINATOR.match(text, self.pos)
+            if m is not None:
+                self.pos = m.end()
+            return name
+        if c == "C" or (c == "D" and following != "C"):
+            name = self._constructor(c, following)
+        elif c == "D":
+            name = self._structured_binding()
+        elif c == "U":
+            return self._unnamed(following)
+        elif c == "W":
+            module = self._module("")
+            return self.unqualified_name() + "@" + module
+        elif c == "F":  # a friend declared in the class
+            self.pos += 1
+            return self.unqualified_name()
+        else:
+            name = self._operator(c, following)
+        return self.tagged(name)
+
+    def _constructor(self, c: str, following: str) -> str:
+        """<ctor-dtor-name>"""
+        if not self.last:
+            raise Failure
+        self.special = True
+        self.pos += 2
+        if c == "C":
+            if following == "I":  # inherited from a base
+                self.pos += 1
+                self.type()
+            elif following not in "12345":
+                raise Failure
+            return self.last
+        if following not in "01245":
+            raise Failure
+        return "~" + self.last
+
+    def _structured_binding(self) -> str:
+        """DC <source-name>+ E"""
+        self.pos += 2
+        names = []
+        while self.text[self.pos] != "E":
+            names.append(self.source_name())
+        self.pos += 1
+        return "[" + ", ".join(names) + "]"
+
+    def _unnamed(self, following: str) -> str:
+        """Ut [<number>] _ | Ul <parameter>+ E [<number>] _"""
+        self.pos += 2
+        if following == "t":
+            return "{unnamed type#" + str(self.compact_number() + 1) + "}"
+        if following != "l":
+            raise Failure
+        self.lambdas += 1
+        seen = self.parameters_seen
+        while self.text[self.pos] == "T" and self.text[self.pos + 1] in "ynp":
+            self._template_head()
+        parameters = self.parameters()
+        self.parameters_seen = seen  # T_ in it is `auto`, wherever it is used
+        self.lambdas -= 1
+        self.expect("E")
+        return "{lambda" + parameters + "#" + str(self.compact_number() + 1) + "}"
+
+    def _template_head(self) -> None:
+        """<template-param-decl> of a lambda with an explicit template head: Ty | Tn <type> | Tp <template-param-decl>"""
+        c = self.text[self.pos + 1]
+        self.pos += 2
+        if c == "n":
+            self.type()
+        elif c == "p":
+            if self.text[self.pos] != "T" or self.text[self.pos + 1] not in "yn":
+                raise Failure
+            self._template_head()
+
+    def _module(self, name: str) -> str:
+        """<module-name>: (W [P] <source-name>)+"""
+        text = self.text
+        while text[self.pos] == "W":
+            self.pos += 1
+            separator = "." if name else ""
+            if text[self.pos] == "P":
+                self.pos += 1
+                separator = ":"
+            name += separator + self.identifier()
+        if not name:
+            raise Failure
+        return name
+
+    def _operator(self, c: str, following: str) -> str:
+        """<operator-name> that declares an operator"""
+        self.pos += 2
+        code = c + following
+        if code == "cv":
+            self.special = True
+            return "operator " + flat(self.type())
+        if code == "li":
+            return 'operator"" ' + self.source_name()
+        if c == "v" and following in _DIGITS:
+            return "operator " + self.source_name()
+        found = OPERATORS.get(code)
+        if found is None:
+            raise Failure
+        text = found[0].rstrip()
+        return "operator " + text if "a" <= text[0] <= "z" else "operator" + text
+
+    # Template arguments.
+
+    def template_arguments(self, declares: bool) -> str:
+        """<template-args>: ``<int, char*>``"""
+        last = self.last
+        values: list[Argument] = []
+        if declares:
+            self.arguments = values
+        shown: list[str] = []
+        self.pos += 1
+        while self.text[self.pos] != "E":
+            shown.append(self.template_argument(values))
+        self.pos += 1
+        self.last = last
+        inner = self.charge(joined(shown))
+        spaced = inner[-1:] == ">" and shown[-1]  # c++filt forgets the space after an empty pack
+        return "<" + inner + " >" if spaced else "<" + inner + ">"
+
+    def template_argument(self, values: list[Argument]) -> str:
+        """<template-arg>: adds it to ``values``; as text, which is empty for an empty pack"""
+        text = self.text
+        c = text[self.pos]
+        if c == "L":
+            shown = self.literal()
+            values.append(shown)
+        elif c == "X":
+            self.pos += 1
+            shown = self.expression()[0]
+            self.expect("E")
+            values.append(shown)
+        elif c == "J" or c == "I":
+            self._enter()
+            self.pos += 1
+            pack: list[Argument] = []
+            elements = []
+            while text[self.pos] != "E":
+                elements.append(self.template_argument(pack))
+            self.pos += 1
+            self.depth -= 1
+            values.append(pack)
+            shown = joined(elements)
+        elif c == "D" and text[self.pos + 1] == "p":
+            start, seen = self.pos, self.parameters_seen
+            expansion = self.pack_expansion()
+            values.extend(expansion)
+            shown = joined([flat(t) for t in expansion])
+            self.push(shown, seen, "type", start)
+        else:
+            t = self.type()
+            values.append(t)
+            shown = t if isinstance(t, str) else flat(t)
+        return shown
+
+
+def _without_result(after: str) -> str:
+    """The parameters and qualifiers of a function, without the rest of its return type."""
+    depth = 0
+    for i, c in enumerate(after):
+        if c == "(":
+            depth += 1
+        elif c == ")":
+            depth -= 1
+            if depth < 0:
+                return after[:i]
+    return after
+
+
+def demangle(name: str) -> str | None:
+    """The text of a ``_Z`` name, or None: not a mangled name, or beyond the parser's budgets."""
+    keyed = _GLOBAL.match(name)
+    if keyed:
+        rest = name[keyed.end() :]
+        kind = "constructors" if keyed.group(1) == "I" else "destructors"
+        return f"global {kind} keyed to {demangle(rest) if rest.startswith('_Z') else rest}"
+    if not name.startswith("_Z"):
+        return None
+    parser = Names(name)
+    parser.pos = 2
+    try:
+        shown = parser.encoding()
+        end = len(name)
+        while parser.pos < end:
+            m = _CLONE.match(name, parser.pos)
+            if m is None:
+                return None
+            shown += " [clone " + m.group() + "]"
+            parser.pos = m.end()
+    except (Failure, IndexError, ValueError, RecursionError):
+        return None
+    return shown if len(shown) <= MAX_OUTPUT else None

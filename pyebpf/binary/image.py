@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""An executable or shared object as a tracer sees it: its functions, whatever language they are written in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import BinaryError
+from .elf import SHT_NOBITS, Elf
+from .pattern import Pattern
+from .symbols import STT_GNU_IFUNC, Symbol, SymbolTable, preference
+
+if TYPE_CHECKING:
+    from .golang import GoFunction, GoProgram
+    from .unwind import UnwindTable
+
+# The beginnings of names mangled by the Itanium C++ ABI (also old Rust) and by Rust's v0 scheme (RFC 2603).
+_MANGLED = re.compile(r"_Z|_R[0-9]*[CMXYNIB]")
+_MANGLED_BYTES = re.compile(_MANGLED.pattern.encode())
+# What throws, or has code to run when something is thrown. "__Z": a name kept as the end of _GLOBAL__sub_I__ZN...
+_UNWINDS = re.compile(
+    rb"(?:_Unwind_Resume|_Unwind_RaiseException|__cxa_throw|__gxx_personality_v0|rust_eh_personality)[\0@]"
+    rb"|[\0_]_Z[0-9A-Za-z]|\0_R[0-9]*[CMXYNIB]"
+)
+# What a statically linked C++ or Rust run time leaves in .rodata when all symbols are stripped.
+_RUNTIME_TEXT = re.compile(rb"N10__cxxabiv1|/rustc/|RUST_BACKTRACE")
+_COLD = re.compile(r".+\.cold(?:\.\d+)?\Z", re.S)
+_ANYTHING = re.compile("")
+_WORD = re.compile(r"[A-Za-z0-9_]+")
+
+# Names remembered in readable form; demangling one takes about 50 µs.
+_MAX_READABLE = 50_000
+_MAX_NEAR = 300
+# A function longer than this isn't decoded to find where its instructions begin.
+_MAX_DECODED = 4 << 20
+
+
+class Function(NamedTuple):
+    """A function that can be probed.
+
+    Attributes:
+        name: for people: demangled, or as Go writes it.
+        raw: linkage name.
+        address: virtual address in the file.
+        offset: of its first byte in the file.
+        size: in bytes; 0 when the symbol table doesn't say.
+        language: "c", "c++", "rust" or "go".
+        aliases: the other names of the same code, for people.
+        table: where it was found.
+        indirect: not the function but the resolver that chooses it (STT_GNU_IFUNC).
+    """
+
+    name: str
+    raw: str
+    address: int
+    offset: int
+    size: int
+    language: str
+    aliases: tuple[str, ...]
+    table: str
+    indirect: bool
+
+
+class Image:
+    """An ELF file and its functions.
+
+    Attributes:
+        elf: the file.
+        debug_root: where the system it belongs to has its root directory.
+    """
+
+    __slots__ = ("_go", "_may_unwind", "_readable", "_symbols", "_unwind", "debug_root", "elf")
+
+    def __init__(self, elf: Elf, debug_root: str = "/") -> None:
+        self.elf = elf
+        self.debug_root = debug_root
+        self._symbols: SymbolTable | None = None
+        # A tuple of one when it was looked for: None is an answer.
+        self._go: tuple[GoProgram | None] | None = None
+        self._unwind: tuple[UnwindTable | None] | None = None
+        self._may_unwind: bool | None = None
+        self._readable: dict[str, str] = {}
+
+    @classmethod
+    def open(cls, path: str, debug_root: str = "/") -> Image:
+        """Open the file at ``path``; its separate debug files are looked for below ``debug_root``.
+
+        Raises:
+            TargetNotFound: there is no such file.
+            PermissionDenied: it may not be read.
+            BinaryError: it isn't an ELF file pyebpf can read.
+        """
+        return cls(Elf.open(path), debug_root)
+
+    def close(self) -> None:
+        """Close the file and its debug files."""
+        if self._symbols is not None:
+            self._symbols.close()
+        self._symbols = self._go = self._unwind = None
+        self.elf.close()
+
+    def __enter__(self) -> Image:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Image {self.elf.path}>"
+
+    # -- its parts, each read when it is first asked for
+
+    @property
+    def symbols(self) -> SymbolTable:
+        """The ELF symbols."""
+        if self._symbols is None:
+            self._symbols = SymbolTable(self.elf, self.debug_root)
+        return self._symbols
+
+    @property
+    def go(self) -> GoProgram | None:
+        """The Go part of the file, None if there is none.
+
+        Raises:
+            BinaryError: there is one but it can't be read; taking it for C would be dangerous.
+        """
+        if self._go is None:
+            from . import golang
+
+            self._go = (golang.find(self.elf),)
+        return self._go[0]
+
+    @property
+    def unwind(self) -> UnwindTable | None:
+        """The unwind table, None if there is none or it is broken."""
+        if self._unwind is None:
+            from .unwind import UnwindTable
+
+            try:
+                self._unwind = (UnwindTable.of(self.elf),)
+            except BinaryError as error:
+                self.elf.notes.append(f"unwind table not used: {error}")
+                self._unwind = (None,)
+        return self._unwind[0]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was wrong with the file and passed over, so far."""
+        own = self.symbols.notes
+        return (*own, *(note for note in self.elf.notes if note not in own))
+
+    @property
+    def may_unwind(self) -> bool:
+        """Can an exception or a panic pass through the file's functions? False only if nothing hints at it."""
+        if self._may_unwind is None:
+            self._may_unwind = self.symbols.mentions(_UNWINDS) or self._has_unwinding_runtime()
+        return self._may_unwind
+
+    def _has_unwinding_runtime(self) -> bool:
+        """Does a file without telling symbols have landing pads and, in its data, a C++ or Rust run time?"""
+        data = self.elf.section(".rodata")
+        if self.elf.section(".gcc_except_table") is None or data is None or data.type == SHT_NOBITS:
+            return False
+        return _RUNTIME_TEXT.search(self.elf.contents(data)) is not None
+
+    # -- by name
+
+    def search(self, pattern: str, regex: bool = False) -> list[Function]:
+        """The functions that ``pattern`` matches, by address.
+
+        A pattern is matched against the readable name, the readable name without parameters, and the linkage name. If
+        it is exactly one of these for some function, only such functions are found, whatever wildcards it contains.
+
+        Args:
+            pattern: a glob, see pattern.py.
+            regex: it is a regular expression instead, which must match from the beginning of the name.
+
+        Raises:
+            TargetError: the pattern is malformed.
+            BinaryError: the file is too broken to search.
+        """
+        wanted = Pattern(pattern, regex)
+        go = [self._go_function(function) for function in self._search_go(wanted)]
+        native = self._functions(self._search_symbols(wanted))
+        found = sorted(go + native, key=lambda function: function.address)
+        if regex or wanted.literal:
+            return found
+        exact = [function for function in found if pattern in self._spellings(function)]
+        return exact or found
+
+    def _search_symbols(self, wanted: Pattern) -> list[Symbol]:
+        if wanted.literal:
+            found = self.symbols.named(wanted.text)
+        else:
+            found = self.symbols.search(wanted.regex, wanted.required)
+        if not wanted.everything and self.symbols.mentions(_MANGLED_BYTES):
+            known = {(symbol.name, symbol.address) for symbol in found}
+            found += [symbol for symbol in self._search_mangled(wanted) if (symbol.name, symbol.address) not in known]
+        if not wanted.literal:
+            # What GCC and LLVM moved out of a function isn't called and doesn't return.
+            found = [symbol for symbol in found if not _COLD.match(symbol.name)]
+        return [symbol for symbol in found if not self.is_go_text(symbol.address)]
+
+    def _search_mangled(self, wanted: Pattern) -> Iterator[Symbol]:
+        """The symbols whose demangled name matches; names that can't, going by their bytes, are not demangled."""
+        from .demangle import required_fragments, without_parameters
+
+        for symbol in self.symbols.search(_MANGLED, required_fragments(wanted.glob)):
+            name = self._display(symbol.name)
+            if name != symbol.name and (wanted.match(name) or wanted.match(without_parameters(name))):
+                yield symbol
+
+    def _functions(self, symbols: list[Symbol]) -> list[Function]:
+        """One function for each address; its name is the best of those that matched."""
+        chosen: dict[int, Symbol] = {}
+        for symbol in sorted(symbols, key=lambda symbol: (symbol.type == STT_GNU_IFUNC, *preference(symbol))):
+            chosen.setdefault(symbol.address, symbol)
+        names = self.symbols.at_addresses(chosen)
+        return [self._function(symbol, names.get(address, ())) for address, symbol in chosen.items()]
+
+    def _function(self, symbol: Symbol, same_address: Iterable[Symbol]) -> Function:
+        name = self._display(symbol.name)
+        aliases = {self._display(other.name): None for other in sorted(same_address, key=preference)}
+        aliases.pop(name, None)
+        return Function(
+            name,
+            symbol.name,
+            symbol.address,
+            self.elf.offset_of(symbol.address),
+            symbol.size or max((other.size for other in same_address), default=0),
+            _language(symbol.name),
+            tuple(aliases),
+            symbol.table,
+            symbol.type == STT_GNU_IFUNC,
+        )
+
+    def _display(self, raw: str) -> str:
+        """``raw`` for people; itself if it isn't a mangled name."""
+        if raw[:2] not in ("_Z", "_R"):
+            return raw
+        name = self._readable.get(raw)
+        if name is None:
+            from .demangle import demangle
+
+            if len(self._readable) >= _MAX_READABLE:
+                self._readable.clear()
+            name = self._readable[raw] = demangle(raw) or raw
+        return name
+
+    def _spellings(self, function: Function) -> tuple[str, ...]:
+        """The names by which ``function`` may be called exactly."""
+        if function.language in ("c", "go"):
+            return function.name, function.raw, *function.aliases
+        from .demangle import without_parameters
+
+        return function.name, without_parameters(function.name), function.raw, *function.aliases
+
+    def _search_go(self, wanted: Pattern) -> list[GoFunction]:
+        if self.go is None:
+            return []
+        if wanted.literal:
+            found = self.go.named(wanted.text)
+        else:
+            found = self.go.search(wanted.regex, wanted.required)
+        generic = wanted.generic()
+        if generic is not None:
+            regex, required = generic
+            known = {function.index for function in found}
+            for function in self.go.search(_ANYTHING, required):
+                if "[" in function.name and function.index not in known and regex.match(_plain(function.name)):
+                    found.append(function)
+        return found
+
+    def _go_function(self, function: GoFunction) -> Function:
+        name, address = function.name, function.address
+        return Function(name, name, address, self.elf.offset_of(address), function.size, "go", (), ".gopclntab", False)
+
+    def imports(self, pattern: str, regex: bool = False) -> list[str]:
+        """The readable names of functions that match but are another library's: the file only calls them.
+
+        Raises:
+            TargetError: the pattern is malformed.
+        """
+        wanted = Pattern(pattern, regex)
+        result = []
+        for raw in self.symbols.imported():
+            name = self._display(raw)
+            if wanted.match(raw) or (name != raw and (wanted.match(name) or wanted.match(name.split("(")[0]))):
+                result.append(name)
+        return result
+
+    def close_matches(self, pattern: str, n: int = 3) -> tuple[str, ...]:
+        """Up to ``n`` names of functions spelled much like ``pattern``, the closest first; for when a search failed."""
+        from difflib import get_close_matches
+
+        # One mistake leaves one half of the longest word as it was.
+        word = max(_WORD.findall(pattern) or [""], key=len)
+        half = (len(word) + 1) // 2
+        parts = [part for part in (word, word[:half], word[half:]) if len(part) > 1]
+        candidates: dict[str, None] = {}
+        for part in parts:
+            near = [s.name for s in self.symbols.search(required=(part.encode(),)) if not self.is_go_text(s.address)]
+            near.sort(key=lambda name: abs(len(name) - len(pattern)))
+            candidates.update((self._short(raw), None) for raw in near[:_MAX_NEAR])
+            if self.go is not None:
+                there = [f.name for f in self.go.search(_ANYTHING, (part.encode(),))]
+                there.sort(key=lambda name: abs(len(name) - len(pattern)))
+                candidates.update(dict.fromkeys(there[:_MAX_NEAR]))
+        return tuple(get_close_matches(pattern, list(candidates), n))
+
+    def _short(self, raw: str) -> str:
+        name = self._display(raw)
+        if name == raw:
+            return raw
+        from .demangle import without_parameters
+
+        return without_parameters(name)
+
+    def what_was_searched(self) -> str:
+        """The tables functions were looked for in, for a message that none were found."""
+        places = [label if found else f"{label} (none)" for label, found in self.symbols.sources]
+        if self.go is not None:
+            places.insert(0, ".gopclntab")
+        return ", ".join(places)
+
+    def cold_parts(self, function: Function) -> tuple[tuple[int, int], ...]:
+        """(address, size) of code the compiler moved out of ``function``, perhaps with some of a namesake's."""
+        names = [function.raw]
+        if function.aliases:
+            names += [symbol.name for symbol in self.symbols.aliases_of(function.address)]
+        return self.symbols.cold_parts(names)
+
+    # -- by address
+
+    def function_at(self, vaddr: int) -> Function | None:
+        """The function that holds the address ``vaddr``, None if unknown."""
+        if self.is_go_text(vaddr):
+            function = self.go.at(vaddr) if self.go is not None else None
+            return None if function is None else self._go_function(function)
+        symbol = self.symbols.at(vaddr)
+        return None if symbol is None else self._function(symbol, self.symbols.aliases_of(symbol.address))
+
+    def is_go_text(self, vaddr: int) -> bool:
+        """Is the code at ``vaddr`` Go's?"""
+        if self.go is None:
+            return False
+        start, end = self.go.text
+        return start <= vaddr < end
+
+    def boundary(self, vaddr: int) -> bool:
+        """Does an instruction begin at ``vaddr``? False also when that can't be known."""
+        start = self._function_start(vaddr)
+        if start is None or not self.elf.is_executable(vaddr) or vaddr - start >= _MAX_DECODED:
+            return False
+        from .disasm import is_boundary
+
+        return is_boundary(self.elf.machine, self.elf.read(start, vaddr - start + 1), start, vaddr)
+
+    def _function_start(self, vaddr: int) -> int | None:
+        if self.is_go_text(vaddr):
+            function = self.go.at(vaddr) if self.go is not None else None
+            return None if function is None else function.address
+        symbol = self.symbols.at(vaddr)
+        if symbol is not None:
+            return symbol.address
+        fde = self.unwind.fde_at(vaddr) if self.unwind is not None else None
+        return None if fde is None else fde.start
+
+
+def _plain(name: str) -> str:
+    """A Go name without its type arguments: "main.(*List[go.shape.int]).Push" is "main.(*List).Push"."""
+    plain = []
+    depth = 0
+    for piece in re.split(r"([\[\]])", name):
+        if piece == "[":
+            depth += 1
+        elif piece == "]":
+            depth -= 1
+        elif depth <= 0:
+            plain.append(piece)
+    return "".join(plain)
+
+
+def _language(raw: str) -> str:
+    if not _MANGLED.match(raw):
+        return "c"
+    from .demangle import language_of
+
+    return language_of(raw)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""pyebpf doctor: what works on this host, and why not."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from collections.abc import Sequence
+
+from pyebpf import __version__
+from pyebpf.cli import exits
+from pyebpf.core import kernel, libbpf
+from pyebpf.core.kernel import Feature
+from pyebpf.errors import Error
+from pyebpf.output.text import safe
+
+# Without these no function can be traced; the others have a fallback or serve other tools.
+_NEEDED = ("libbpf", "capabilities", "uprobe", "ring buffer", "objects")
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="pyebpf doctor",
+        description="Try what pyebpf needs on this host, and say what is missing and why. "
+        "Exit code 0: the function tools work; 5: they don't.",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    arguments = parser.parse_args(argv)
+
+    facts = {
+        "pyebpf": __version__,
+        "python": platform.python_version(),
+        "kernel": os.uname().release,
+        "machine": os.uname().machine,
+        "lockdown": kernel.lockdown() or "none",
+    }
+    checks = examine()
+    broken = [check for check in checks if check.name in _NEEDED and not check.works]
+    if arguments.json:
+        import json
+
+        print(json.dumps({**facts, "works": not broken, "checks": [check._asdict() for check in checks]}))
+    else:
+        for name, value in facts.items():
+            print(f"{name:<16} {safe(value)}")
+        print()
+        for check in checks:
+            detail = check.reason
+            if not check.works and check.minimum:
+                detail += f" (Linux {check.minimum} and newer have it)"
+            print(f"{check.name:<16} {'yes' if check.works else 'no':<4} {safe(detail)}".rstrip())
+        print()
+        print(_verdict(checks, broken))
+    return exits.UNSUPPORTED if broken else exits.TRACED
+
+
+def examine() -> list[Feature]:
+    """All checks, in the order in which one needs the other; those behind a broken one are left out."""
+    missing = kernel.missing_capabilities()
+    capabilities = Feature("capabilities", not missing, f"missing {', '.join(missing)}" if missing else "", "")
+    try:
+        found = Feature("libbpf", True, f"{libbpf.version()}, {libbpf.path()}", "")
+    except Error as error:
+        return [Feature("libbpf", False, f"{error}; {error.hint}", ""), capabilities]
+    return [found, capabilities, *kernel.features(), _objects()]
+
+
+def _objects() -> Feature:
+    """Loads the smallest bundled object as a whole."""
+    from pyebpf.core.link import Ladder
+    from pyebpf.core.object import open_bundled
+
+    try:
+        with open_bundled("funccount") as obj:
+            ladder = Ladder()
+            ladder.prepare(obj, obj.programs.values())
+            obj.load()
+    except Error as error:
+        return Feature("objects", False, str(error), "")
+    return Feature("objects", True, f"load; probes attach by way of {_RUNGS[ladder.rung]}", "")
+
+
+_RUNGS = {
+    "multi": "uprobe_multi links",
+    "cookie": "perf events with cookies (detaching takes about 0.1 s a function)",
+    "copy": "perf events and a program a function (detaching takes about 0.1 s a function)",
+}
+
+
+def _verdict(checks: Sequence[Feature], broken: Sequence[Feature]) -> str:
+    if broken:
+        return f"The function tools do not work here: {', '.join(check.name for check in broken)}."
+    without = [check.name for check in checks if not check.works]
+    return "The function tools work here" + (f"; not needed and missing: {', '.join(without)}." if without else ".")

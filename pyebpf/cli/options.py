@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Options that every function tool has, and what is checked about them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
+
+TARGET_HELP = """\
+targets:
+  PATH:PATTERN        functions of a program or library: './server:main.*.Mul'
+  LIB:PATTERN         a library by its short name: 'c:malloc', 'ssl:SSL_*'
+  PROGRAM:PATTERN     a program found through $PATH: 'node:v8::internal::Heap::*'
+  :PATTERN            with -p or -c: the process's own executable
+PATTERN is a glob (* and ?) on the demangled name, with or without parameters, or
+on the raw symbol; with -r it is a regular expression. Entry-only tools also take
+FUNC+OFFSET, and 0xADDRESS as nm and objdump print it."""
+
+
+def positive_seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 10**9:
+        raise argparse.ArgumentTypeError("must be more than 0 seconds")
+    return value
+
+
+def positive_count(text: str) -> int:
+    value = int(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def parser(tool: str, description: str, examples: Sequence[str]) -> argparse.ArgumentParser:
+    """A parser with the options every function tool shares."""
+    epilog = TARGET_HELP + "\n\nexamples:\n" + "\n".join(f"  {example}" for example in examples)
+    result = argparse.ArgumentParser(
+        prog=f"pyebpf {tool}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument("targets", metavar="TARGET", nargs="+", help="functions to trace, e.g. './server:main.*'")
+    which = result.add_argument_group("what is traced")
+    which.add_argument("-p", "--pid", type=positive_count, action="append", default=[], metavar="PID",
+                       help="only this process, all its threads (repeatable)")  # fmt: skip
+    which.add_argument("-c", "--command", metavar="CMD",
+                       help="start CMD, trace it from its first instruction, and end with it")  # fmt: skip
+    which.add_argument("-r", "--regex", action="store_true", help="patterns are regular expressions")
+    which.add_argument("--max-probes", type=positive_count, default=DEFAULT_MAX_PROBES, metavar="N",
+                       help="refuse to trace more than N functions (default %(default)s)")  # fmt: skip
+    which.add_argument("-l", "--list", action="store_true", help="show what would be traced, and trace nothing")
+    how = result.add_argument_group("output")
+    how.add_argument("--json", action="store_true", help="JSON lines on standard output")
+    how.add_argument("--ready-fd", type=int, metavar="FD", help="write a newline to FD once probes are attached")
+    when = result.add_argument_group("when")
+    when.add_argument("-d", "--duration", type=positive_seconds, metavar="SEC", help="trace for SEC seconds")
+    return result
+
+
+def add_interval(arguments: argparse.ArgumentParser) -> None:
+    arguments.add_argument("-i", "--interval", type=positive_seconds, metavar="SEC", help="report every SEC seconds")
+    arguments.add_argument("-T", "--timestamp", action="store_true", help="print the time with each report")
+
+
+def add_uretprobe(arguments: argparse.ArgumentParser) -> None:
+    arguments.add_argument(
+        "--allow-uretprobe",
+        action="store_true",
+        help="use the kernel's return probe where returns can't be probed one by one, although a C++ exception or "
+        "a Rust panic passing through the function would then abort the program; never used in Go code",
+    )
+
+
+def check(arguments: argparse.Namespace, parser_: argparse.ArgumentParser) -> None:
+    """Refuses combinations that make no sense (exit code 2)."""
+    if arguments.pid and arguments.command:
+        parser_.error("-p and -c can't be used together")
+    if arguments.ready_fd is not None:
+        try:
+            os.fstat(arguments.ready_fd)
+        except OSError:
+            parser_.error(f"--ready-fd {arguments.ready_fd}: no such file descriptor")

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the function tools have in common on the command line: begin, say what is traced, end, say what was lost."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from pyebpf.cli import exits
+from pyebpf.cli.watch import Watch
+from pyebpf.output.text import safe
+from pyebpf.target.command import Command
+from pyebpf.target.resolve import Skipped
+from pyebpf.tools.probes import Losses
+from pyebpf.tools.session import Session
+
+_SHOWN_SKIPS = 5
+
+
+def say(text: str) -> None:
+    """Prints a line for people, on standard error: standard output is for data."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+class Run:
+    """One traced run: the command it starts, the session, and how both end.
+
+    Args:
+        arguments: parsed options.
+        tool: its name, for JSON.
+        begin: makes the session from a not yet running command (or None).
+        headline: says what is traced; {functions} and {targets} are filled in.
+    """
+
+    def __init__(
+        self, arguments: argparse.Namespace, tool: str, begin: Callable[[Command | None], Session], headline: str
+    ) -> None:
+        self.arguments = arguments
+        self.command = Command(arguments.command) if arguments.command else None
+        self._skips_shown = False
+        try:
+            self.session = begin(self.command)
+        except BaseException:
+            if self.command:
+                self.command.terminate()
+            raise
+        self.watch = Watch([self.command.pid] if self.command else arguments.pid)
+        self.json = bool(arguments.json)
+        self._tool, self._headline = tool, headline
+
+    def start(self) -> None:
+        """Announces the run and lets the command go."""
+        targets = ", ".join(f'"{safe(target)}"' for target in self.arguments.targets)
+        functions = len(self.session.functions)
+        say(f"{self._headline.format(functions=counted(functions, 'function'), targets=targets)}... Hit Ctrl-C to end.")
+        self.report_skipped(self.session.skipped)
+        for note in self.session.notes:
+            say(f"note: {safe(note)}")
+        if self.json:
+            self.emit(
+                "attached",
+                tool=self._tool,
+                functions=functions,
+                targets=list(self.arguments.targets),
+                pids=[self.command.pid] if self.command else list(self.arguments.pid),
+                skipped=[skip._asdict() for skip in self.session.skipped],
+                notes=list(self.session.notes),
+            )
+        if self.command:
+            self.command.release()
+        if self.arguments.ready_fd is not None:
+            os.write(self.arguments.ready_fd, b"\n")
+
+    def report_skipped(self, skipped: Sequence[Skipped]) -> None:
+        for skip in skipped[:_SHOWN_SKIPS]:
+            say(f"skipped {safe(skip.name)}: {safe(skip.reason)}")
+        if len(skipped) > _SHOWN_SKIPS:
+            say(f"skipped {len(skipped) - _SHOWN_SKIPS} more functions (pyebpf ... -l names them all)")
+
+    def emit(self, kind: str, **fields: object) -> None:
+        """Prints a JSON line."""
+        from pyebpf.output import jsonl
+
+        print(jsonl.line(kind, **fields), flush=True)
+
+    def deadline(self) -> float | None:
+        """When the duration is over, in seconds of CLOCK_MONOTONIC."""
+        return None if self.arguments.duration is None else self.session.started + self.arguments.duration
+
+    def intervals(self, report: Callable[[bool], None]) -> None:
+        """Calls `report(last)` every interval and at the end."""
+        interval, deadline = self.arguments.interval, self.deadline()
+        due = self.session.started
+        while True:
+            due += interval or 0
+            last = interval is None or (deadline is not None and due >= deadline - 1e-6)
+            if self.watch.wait(deadline if last else due) == Watch.ENDED:
+                last = True
+            if last:
+                self.session.detach()  # so that what is reported is all there is
+            report(last)
+            if last:
+                return
+
+    def finish(self) -> int:
+        """Ends the run: says why, and what was lost. Returns the exit code."""
+        losses = self.session.losses
+        reason = self.watch.ended or "duration"
+        if reason == "exit":
+            say(self._ended_line())
+        self.report_losses(losses)
+        if self.json:
+            self.emit("end", reason=reason, elapsed_s=round(time.monotonic() - self.session.started, 3),
+                      losses=losses._asdict())  # fmt: skip
+        self.session.close()
+        if self.command:
+            self.command.terminate()
+        return exits.TRACED
+
+    def _ended_line(self) -> str:
+        if self.command is None:
+            return "The traced process has ended."
+        self.command.poll()
+        code = self.command.returncode
+        return f"The command has ended{'' if code is None else f', exit status {code}'}."
+
+    def report_losses(self, losses: Losses) -> None:
+        for number, text in (
+            (losses.dropped, "{} not shown: the buffer was full"),
+            (losses.evicted, "{} lost: too many calls were in progress at once"),
+            (losses.refused, "{} lost: the kernel could not record their entry"),
+            (losses.unreadable, "{} not seen: their goroutine could not be read"),
+            (losses.abandoned, "{} left without returning (panic, exception or longjmp)"),
+            (losses.in_progress, "{} had not returned when tracing ended"),
+            (losses.unmatched, "{} had begun before tracing did, and are not counted"),
+        ):
+            if number:
+                say(text.format(counted(number, "call")))

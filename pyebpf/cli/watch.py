@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Waiting: for a signal, an interval, a traced process to end, or records to read."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pyebpf.cli import exits
+
+
+class Watch:
+    """Installs the signal handlers of a traced run and waits.
+
+    The first SIGINT, SIGTERM or SIGHUP asks the run to end and report; a second SIGINT ends the process at once (the
+    kernel takes the probes out).
+
+    Attributes:
+        ended: why the run should end: "signal", "exit" (every traced process is gone), or None.
+    """
+
+    TIME, READY, ENDED = "time", "ready", "ended"
+
+    def __init__(self, pids: Sequence[int] = ()) -> None:
+        self.ended: str | None = None
+        self._interrupts = 0
+        self._poll = select.poll()
+        self._wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        self._poll.register(self._wake_read, select.POLLIN)
+        self._pidfds: dict[int, int] = {}
+        for pid in pids:
+            try:
+                pidfd = os.pidfd_open(pid)
+            except ProcessLookupError:
+                continue
+            except OSError:  # before Linux 5.3: a process that ends is not noticed
+                continue
+            self._pidfds[pidfd] = pid
+            self._poll.register(pidfd, select.POLLIN)
+        if pids and not self._pidfds and not any(os.path.exists(f"/proc/{pid}") for pid in pids):
+            self.ended = "exit"
+
+    def _on_signal(self, number: int, _frame: Any) -> None:
+        self.ended = "signal"
+        if number == signal.SIGINT:
+            self._interrupts += 1
+            if self._interrupts > 1:
+                os._exit(exits.INTERRUPTED_TWICE)
+
+    def also(self, fd: int) -> None:
+        """Makes `wait` return READY when a descriptor can be read."""
+        self._poll.register(fd, select.POLLIN)
+
+    def wait(self, until: float | None) -> str:
+        """Waits until a time of CLOCK_MONOTONIC (None: no limit), readable data, or the end of the run."""
+        while True:
+            if self.ended:
+                return self.ENDED
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left <= 0:
+                return self.TIME
+            milliseconds = None if left is None else min(int(left * 1000) + 1, 3_600_000)
+            ready = False
+            for fd, _ in self._poll.poll(milliseconds):
+                if fd == self._wake_read:
+                    os.read(fd, 64)
+                elif fd in self._pidfds:
+                    self._poll.unregister(fd)
+                    os.close(fd)
+                    del self._pidfds[fd]
+                    if not self._pidfds:
+                        self.ended = "exit"
+                else:
+                    ready = True
+            if ready:
+                return self.READY

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Raw bpf(2): the commands that the installed libbpf may be too old for.
+
+Numbers and layouts are those of ``include/uapi/linux/bpf.h``; unused bytes of ``union bpf_attr`` must be zero.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pyebpf.core import libbpf
+
+
+class _Numbers(NamedTuple):
+    """System call numbers: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h."""
+
+    bpf: int
+    perf_event_open: int
+
+
+_NUMBERS = {"x86_64": _Numbers(321, 298), "aarch64": _Numbers(280, 241)}
+
+
+def _numbers() -> _Numbers:
+    return _NUMBERS.get(os.uname().machine, _Numbers(-1, -1))  # the kernel answers ENOSYS to -1
+
+
+MAP_CREATE = 0
+MAP_LOOKUP_ELEM = 1
+MAP_UPDATE_ELEM = 2
+MAP_DELETE_ELEM = 3
+MAP_GET_NEXT_KEY = 4
+PROG_LOAD = 5
+MAP_LOOKUP_BATCH = 24
+LINK_CREATE = 28
+
+PROG_TYPE_KPROBE = 2
+MAP_TYPE_RINGBUF = 27
+
+PERF_EVENT = 41  # the attach type of a program on a perf event
+TRACE_UPROBE_MULTI = 48  # Linux 6.6, 89ae89f53d20
+TRACE_UPROBE_SESSION = 57  # Linux 6.13, d920179b3d4842
+
+UPROBE_MULTI_RETURN = 1
+
+# mov r0, 0; exit
+TRIVIAL_PROGRAM = struct.pack("<BBhi", 0xB7, 0, 0, 0) + struct.pack("<BBhi", 0x95, 0, 0, 0)
+
+
+def bpf(command: int, attr: bytes) -> int:
+    """Calls bpf(2). Returns its result, or ``-errno``."""
+    libbpf.lib()
+    return bpf_inout(command, libbpf.ffi.new("char[]", attr), len(attr))
+
+
+def bpf_inout(command: int, attr: Any, size: int) -> int:
+    """Calls bpf(2) with an attribute in a cffi buffer that the kernel may write to."""
+    return libbpf.syscall(_numbers().bpf, command, libbpf.address(attr), size)
+
+
+def load_program(instructions: bytes, *, attach_type: int = 0, name: str = "") -> int:
+    """Loads a kprobe-type program (uprobes have no type of their own) from finished instructions.
+
+    Returns:
+        a file descriptor, or ``-errno``.
+    """
+    libbpf.lib()
+    new = libbpf.ffi.new
+    code, license_ = new("char[]", instructions), new("char[]", b"Dual BSD/GPL")
+    attr = struct.pack(
+        "<IIQQIIQII16sII",
+        PROG_TYPE_KPROBE,
+        len(instructions) // 8,
+        libbpf.address(code),
+        libbpf.address(license_),
+        *(0, 0, 0, 0, 0),  # log_level, log_size, log_buf, kern_version, prog_flags
+        name.encode()[:15],
+        0,  # prog_ifindex
+        attach_type,
+    )
+    return bpf(PROG_LOAD, attr)
+
+
+def create_map(map_type: int, key_size: int, value_size: int, max_entries: int) -> int:
+    """Creates a map; returns a file descriptor, or ``-errno``."""
+    return bpf(MAP_CREATE, struct.pack("<IIII", map_type, key_size, value_size, max_entries))
+
+
+def link_uprobe_multi(
+    program_fd: int,
+    path: str,
+    offsets: Sequence[int],
+    cookies: Sequence[int],
+    *,
+    pid: int = 0,
+    on_return: bool = False,
+    attach_type: int = TRACE_UPROBE_MULTI,
+) -> int:
+    """Creates one link for many uprobes of one file (``BPF_LINK_CREATE`` with ``uprobe_multi``).
+
+    Args:
+        program_fd: a program loaded with the same expected attach type.
+        path: the file, resolved by the kernel in our namespaces (``/proc/PID/exe`` is fine).
+        offsets: file offsets.
+        cookies: one for each offset.
+        pid: limits the probes to a process; 0: every process.
+        on_return: kernel return probes instead of entry probes.
+
+    Returns:
+        a file descriptor, or ``-errno``; -EINVAL where the kernel has no such link.
+    """
+    libbpf.lib()
+    new = libbpf.ffi.new
+    name = new("char[]", os.fsencode(path))
+    offset_array, cookie_array = new("__u64[]", list(offsets)), new("__u64[]", list(cookies))
+    attr = struct.pack(
+        "<IIIIQQQQIII",
+        program_fd,
+        *(0, attach_type, 0),  # target_fd, attach_type, flags
+        libbpf.address(name),
+        libbpf.address(offset_array),
+        0,  # ref_ctr_offsets
+        libbpf.address(cookie_array),
+        len(offsets),
+        UPROBE_MULTI_RETURN if on_return else 0,
+        pid,
+    )
+    return bpf(LINK_CREATE, attr)
+
+
+_PERF_EVENT_IOC_SET_BPF = 0x40042408
+_PERF_EVENT_IOC_ENABLE = 0x2400
+_PERF_FLAG_FD_CLOEXEC = 8
+
+
+def open_uprobe_event(path: str, offset: int, *, pid: int = 0, on_return: bool = False) -> int:
+    """Opens a perf event that fires at a file offset (the "uprobe" event source, Linux 4.17).
+
+    Returns:
+        a file descriptor, or ``-errno``.
+    """
+    libbpf.lib()
+    source = "/sys/bus/event_source/devices/uprobe"
+    try:
+        with open(f"{source}/type") as file:
+            event_type = int(file.read())
+        with open(f"{source}/format/retprobe") as file:  # "config:0"
+            return_bit = int(file.read().partition(":")[2])
+    except (OSError, ValueError):
+        return -errno.ENODEV
+    name = libbpf.ffi.new("char[]", os.fsencode(path))
+    config = 1 << return_bit if on_return else 0
+    # type, size (PERF_ATTR_SIZE_VER5), config, period, sample type, read format, flags, wakeup, bp_type, path, offset
+    attr = struct.pack("<IIQQQQQIIQQ", event_type, 112, config, *(0,) * 6, libbpf.address(name), offset)
+    buffer = libbpf.ffi.new("char[]", attr.ljust(112, b"\0"))
+    cpu = -1 if pid else 0  # without a process an event belongs to a CPU; a uprobe fires on all of them
+    number = _numbers().perf_event_open
+    return libbpf.syscall(number, libbpf.address(buffer), pid or -1, cpu, -1, _PERF_FLAG_FD_CLOEXEC)
+
+
+def link_perf_event(program_fd: int, event_fd: int, cookie: int) -> int:
+    """Links a program to a perf event, with a cookie (Linux 5.15). Returns a file descriptor, or ``-errno``."""
+    return bpf(LINK_CREATE, struct.pack("<IIIIQ", program_fd, event_fd, PERF_EVENT, 0, cookie))
+
+
+def set_perf_event_program(program_fd: int, event_fd: int) -> None:
+    """Sets a perf event's program the way kernels before 5.15 do. Raises OSError."""
+    import fcntl
+
+    fcntl.ioctl(event_fd, _PERF_EVENT_IOC_SET_BPF, program_fd)
+
+
+def enable_perf_event(event_fd: int) -> None:
+    """Starts a perf event. Raises OSError."""
+    import fcntl
+
+    fcntl.ioctl(event_fd, _PERF_EVENT_IOC_ENABLE, 0)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The system's libbpf: opened once, at first use, and never closed.
+
+Nothing else imports the generated binding. A handle that is collected unmaps the strings libbpf returned, so it is
+kept for ever. libbpf's messages are silenced; `captured_messages` collects them where an error needs them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+from pyebpf.errors import LibbpfError, LibbpfMissing, PermissionDenied
+
+# libbpf promises its ABI within a soname; .so.1 is libbpf 1.0 and newer.
+_SONAME = "libbpf.so.1"
+
+ffi: Any = None
+_lib: Any = None
+
+
+class _Syscalls:
+    """libc's ``syscall``, for what libbpf is too old to do."""
+
+    handle: Any = None
+
+
+def lib() -> Any:
+    """Returns the libbpf handle, opening it at the first call.
+
+    Raises:
+        LibbpfMissing: no libbpf.so.1; the hint names the distribution's package.
+    """
+    global ffi, _lib
+    if _lib is None:
+        from pyebpf.core._libbpf import ffi as generated
+
+        path = os.environ.get("PYEBPF_LIBBPF") or _SONAME
+        try:
+            handle = generated.dlopen(path)
+        except OSError as error:
+            raise LibbpfMissing(f"can't open {path}: {error}", hint=_install_hint()) from None
+        ffi = generated
+        handle.libbpf_set_print(generated.NULL)
+        _lib = handle
+    return _lib
+
+
+def syscall(number: int, *arguments: int) -> int:
+    """Calls libc's syscall(2); pointers are passed as integers. Returns the result, or ``-errno``."""
+    lib()
+    if _Syscalls.handle is None:
+        _Syscalls.handle = ffi.dlopen(None)
+    result = _Syscalls.handle.syscall(number, *(ffi.cast("long", argument) for argument in arguments))
+    return int(result) if result >= 0 else -int(ffi.errno)
+
+
+def address(data: Any) -> int:
+    """The address of a cffi buffer, for a system call's structures. The buffer must outlive the call."""
+    return int(ffi.cast("uintptr_t", data))
+
+
+def have(symbol: str) -> bool:
+    """True if the installed libbpf has this function. (In cffi's ABI mode a missing symbol raises ``ffi.error``.)"""
+    handle = lib()
+    try:
+        getattr(handle, symbol)
+    except (AttributeError, ffi.error):
+        return False
+    return True
+
+
+def version() -> str:
+    """libbpf's version as it reports itself ("v1.1"), e.g. "1.1"."""
+    text = lib().libbpf_version_string()
+    return str(ffi.string(text).decode().lstrip("v"))
+
+
+def path() -> str:
+    """The file that libbpf was loaded from."""
+    lib()
+    with open("/proc/self/maps", "rb") as maps:
+        for line in maps:
+            name = line.rstrip().rpartition(b" ")[2]
+            if b"libbpf" in name.rpartition(b"/")[2]:
+                return os.fsdecode(name)
+    return os.environ.get("PYEBPF_LIBBPF") or _SONAME
+
+
+def failure(code: int, what: str, *, hint: str | None = None) -> LibbpfError:
+    """Turns a negative errno into the exception to raise. libbpf's own guesses are not passed on."""
+    number = abs(code)
+    reason = os.strerror(number) if number != 524 else "not supported by the kernel (ENOTSUPP)"
+    if number in (errno.EPERM, errno.EACCES):
+        from pyebpf.core.kernel import missing_capabilities, why_denied
+
+        missing = missing_capabilities()
+        return PermissionDenied(
+            f"{what}: {reason}", missing=missing, errno=number, hint=hint or why_denied(missing)
+        )
+    return LibbpfError(f"{what}: {reason}", errno=number, hint=hint)
+
+
+def check(code: int, what: str) -> int:
+    """Returns a result that isn't negative; raises for one that is.
+
+    Raises:
+        PermissionDenied: EPERM or EACCES.
+        LibbpfError: any other errno.
+    """
+    if code < 0:
+        raise failure(code, what)
+    return code
+
+
+def check_pointer(pointer: Any, what: str) -> Any:
+    """Returns a pointer that isn't NULL; raises with errno for one that is (libbpf 1.0 convention)."""
+    if pointer == ffi.NULL:
+        raise failure(ffi.errno or errno.EINVAL, what)
+    return pointer
+
+
+class captured_messages:
+    """Collects libbpf's messages while a ``with`` block runs, in ``.lines``; at most 256 KiB.
+
+    The callback is ctypes', not cffi's: cffi allocates writable-executable memory for one, which hardened services
+    (``MemoryDenyWriteExecute=``) forbid; ctypes uses libffi's static trampolines. It is made only here, on the way to
+    an error message.
+    """
+
+    LIMIT = 256 * 1024
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._size = 0
+
+    def __enter__(self) -> captured_messages:
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+
+        def on_message(_level: int, template: bytes, arguments: int | None) -> int:
+            if self._size < self.LIMIT:
+                buffer = ctypes.create_string_buffer(16384)
+                # A va_list is passed as a pointer on x86-64 and arm64.
+                libc.vsnprintf(buffer, len(buffer), template, ctypes.c_void_p(arguments))
+                text = buffer.value.decode(errors="replace").rstrip("\n")
+                self._size += len(text)
+                self.lines.append(text)
+            return 0
+
+        try:
+            prototype = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+            self._callback = prototype(on_message)
+        except MemoryError:
+            return self
+        lib().libbpf_set_print(ffi.cast("void *", ctypes.cast(self._callback, ctypes.c_void_p).value))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        lib().libbpf_set_print(ffi.NULL)
+
+
+def _install_hint() -> str:
+    """Says which package brings libbpf.so.1 on this distribution."""
+    ids = set()
+    try:
+        with open("/etc/os-release") as release:
+            for line in release:
+                key, _, value = line.strip().partition("=")
+                if key in ("ID", "ID_LIKE"):
+                    ids.update(value.strip("\"'").split())
+    except OSError:
+        pass
+    old = next((f for f in ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib")
+                if os.path.exists(f + "/libbpf.so.0")), None)
+    prefix = f"{old}/libbpf.so.0 is too old (libbpf 1.0 is the minimum); " if old else ""
+    for names, command in (
+        (("debian", "ubuntu"), "apt install libbpf1"),
+        (("fedora", "rhel", "centos", "rocky", "amzn"), "dnf install libbpf"),
+        (("alpine",), "apk add libbpf"),
+        (("arch",), "pacman -S libbpf"),
+        (("suse", "opensuse"), "zypper install libbpf1"),
+    ):
+        if ids & set(names):
+            return f"{prefix}install it: {command}; or name one with PYEBPF_LIBBPF=/path/libbpf.so.1"
+    return f"{prefix}install your distribution's libbpf package, or name one with PYEBPF_LIBBPF=/path/libbpf.so.1"

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Attaching one program to many uprobe sites, in the best way this kernel has.
+
+The ladder: one uprobe_multi link for all sites (Linux 6.6), a perf event a site with a cookie (5.15), a perf event a
+site and a copy of the program a cookie (5.8). A site the kernel refuses is left out and reported; the others stand.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from pyebpf.core import bpf, kernel
+from pyebpf.core.libbpf import failure
+from pyebpf.core.object import Object, Program
+from pyebpf.errors import AttachError, Error, StateError, TargetNotFound, UnsafeProbe
+
+# What the kernel says of one site rather than of the whole request: no probe-able instruction (ENOTSUPP), an
+# instruction that can't be read, an offset outside the file.
+_SITE_ERRORS = frozenset((524, errno.EOPNOTSUPP, errno.EINVAL, errno.EIO, errno.EFAULT))
+
+
+class Site(NamedTuple):
+    """A probe site in a file.
+
+    Attributes:
+        offset: in the file, the beginning of an instruction.
+        cookie: what the program is told (``bpf/include/site.h``).
+    """
+
+    offset: int
+    cookie: int
+
+
+class Refused(NamedTuple):
+    """A site the kernel would not take."""
+
+    site: Site
+    reason: str
+
+
+class Ladder:
+    """Which rung this kernel's links stand on. Decided before an object is loaded, as programs are loaded for one.
+
+    Args:
+        rung: "multi", "cookie" or "copy"; None: the best this kernel has (``PYEBPF_ATTACH`` overrides).
+    """
+
+    def __init__(self, rung: str | None = None) -> None:
+        chosen = rung or os.environ.get("PYEBPF_ATTACH")
+        if chosen is None:
+            chosen = "multi" if kernel.has_uprobe_multi() else "cookie" if kernel.has_attach_cookies() else "copy"
+        if chosen not in ("multi", "cookie", "copy"):
+            raise StateError(f"PYEBPF_ATTACH={chosen}: it is one of multi, cookie, copy")
+        self.rung = chosen
+
+    def prepare(self, obj: Object, programs: Iterable[Program]) -> None:
+        """Sets an opened object up for this rung."""
+        if self.rung == "multi":
+            for program in programs:
+                program.attach_type = bpf.TRACE_UPROBE_MULTI
+        elif obj.rodata is not None and "have_cookies" in obj.rodata:
+            obj.rodata["have_cookies"] = self.rung == "cookie"
+
+
+class Links:
+    """What is attached. Closing takes every probe out of the traced programs; so does the death of this process."""
+
+    def __init__(self, ladder: Ladder) -> None:
+        self._ladder = ladder
+        self._fds: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._fds)
+
+    def attach(
+        self, program: Program, path: str, sites: Sequence[Site], *, pid: int = 0, on_return: bool = False
+    ) -> list[Refused]:
+        """Attaches a loaded program to sites of one file.
+
+        Args:
+            path: the file as we can open it (``/proc/PID/exe`` is fine).
+            pid: limits the probes to one process, all its threads; 0: every process.
+            on_return: the kernel's return probe at function entries, which must not be Go code.
+
+        Returns:
+            the sites the kernel refused.
+
+        Raises:
+            UnsafeProbe: a return probe in Go code.
+            AttachError, PermissionDenied, TargetNotFound: nothing could be attached.
+        """
+        if on_return:
+            _refuse_go(path, sites)
+        if self._ladder.rung == "multi":
+            # Without a right PID filter in the link the program's own does the work.
+            link_pid = pid if kernel.multi_pid_filter_is_right() else 0
+            return self._attach_multi(program, path, sites, link_pid, on_return)
+        return self._attach_events(program, path, sites, pid, on_return)
+
+    def _attach_multi(
+        self, program: Program, path: str, sites: Sequence[Site], pid: int, on_return: bool
+    ) -> list[Refused]:
+        """One link; if the kernel refuses it, halves, until the sites it can't take stand alone."""
+        refused: list[Refused] = []
+        pending = [list(sites)]
+        while pending:
+            part = pending.pop()
+            if not part:
+                continue
+            result = bpf.link_uprobe_multi(
+                program.fd, path, [s.offset for s in part], [s.cookie for s in part], pid=pid, on_return=on_return
+            )
+            if result >= 0:
+                self._fds.append(result)
+            elif -result not in _SITE_ERRORS:
+                raise _attach_failure(-result, path, pid)
+            elif len(part) == 1:
+                refused.append(Refused(part[0], _reason(-result)))
+            else:
+                middle = len(part) // 2
+                pending += [part[middle:], part[:middle]]
+        return refused
+
+    def _attach_events(
+        self, program: Program, path: str, sites: Sequence[Site], pid: int, on_return: bool
+    ) -> list[Refused]:
+        refused, copies = [], {}
+        try:
+            for site in sites:
+                event = bpf.open_uprobe_event(path, site.offset, pid=pid, on_return=on_return)
+                if event < 0 and -event not in _SITE_ERRORS:
+                    raise _attach_failure(-event, path, pid)
+                if event < 0:
+                    refused.append(Refused(site, _reason(-event)))
+                    continue
+                self._fds.append(event)
+                if self._ladder.rung == "cookie":
+                    link = bpf.link_perf_event(program.fd, event, site.cookie)
+                    if link < 0:
+                        raise _attach_failure(-link, path, pid)
+                    self._fds.append(link)
+                else:
+                    if site.cookie not in copies:
+                        copies[site.cookie] = program.copy_with_cookie(site.cookie)
+                    bpf.set_perf_event_program(copies[site.cookie], event)
+                bpf.enable_perf_event(event)
+        except OSError as error:
+            if isinstance(error, Error):
+                raise
+            raise _attach_failure(error.errno or 0, path, pid) from None
+        finally:
+            for copy in copies.values():  # the events hold them now
+                os.close(copy)
+        return refused
+
+    def close(self) -> None:
+        """Detaches everything. Each perf event waits about 100 ms for the kernel, so many are closed side by side."""
+        fds, self._fds = self._fds, []
+        if len(fds) <= 2:
+            for fd in fds:
+                os.close(fd)
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(min(32, len(fds))) as pool:
+            list(pool.map(os.close, fds))
+
+
+def _refuse_go(path: str, sites: Sequence[Site]) -> None:
+    """Raises UnsafeProbe if a site lies in Go code: stack copying and the scheduler meet the return address the
+    kernel's return probe put there, and the program dies."""
+    from pyebpf.binary import golang
+    from pyebpf.binary.elf import Elf
+
+    with Elf.open(path) as elf:
+        program = golang.find(elf)
+        if program is None:
+            return
+        low, high = program.text
+        for site in sites:
+            address = elf.vaddr_of(site.offset)
+            if address is not None and low <= address < high:
+                raise UnsafeProbe(
+                    f"{path}: offset {site.offset:#x} is Go code: a kernel return probe there would crash the program",
+                    hint="probe the function's RET instructions instead",
+                )
+
+
+def _reason(number: int) -> str:
+    if number in (524, errno.EOPNOTSUPP):
+        return "the kernel can't probe its first instruction"
+    return f"the kernel refused it: {os.strerror(number)}"
+
+
+def _attach_failure(number: int, path: str, pid: int) -> Error:
+    if number == errno.ESRCH:
+        return TargetNotFound(f"process {pid} is gone")
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        return TargetNotFound(f"{path}: {os.strerror(number)}")
+    if number in (errno.EPERM, errno.EACCES):
+        return failure(number, f"attaching to {path}")
+    if number == errno.EMFILE:
+        return AttachError(
+            f"attaching to {path}: too many open files: this kernel needs a file descriptor a probe",
+            errno=number,
+            hint="raise the limit (ulimit -n), or trace fewer functions",
+        )
+    return AttachError(f"attaching to {path}: {os.strerror(number)}", errno=number)

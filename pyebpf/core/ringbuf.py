@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Reading a ring buffer map by mmap and epoll, without libbpf's reader.
+
+libbpf's wants a C callback a record, which needs executable memory under cffi and costs three times as much. The
+protocol is that of the kernel's ``kernel/bpf/ringbuf.c``: one page with the consumer's position (ours to write), one
+with the producer's, then the data twice in a row, so that a record never wraps.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import select
+import struct
+from _thread import allocate_lock
+from collections.abc import Iterator
+
+from pyebpf.core.map import Map
+from pyebpf.errors import LibbpfError, StateError
+
+_BUSY = 1 << 31
+_DISCARD = 1 << 30
+_HEADER = 8
+
+
+class RingBuffer:
+    """The reading end of a ``BPF_MAP_TYPE_RINGBUF``. One reader at a time.
+
+    Attributes:
+        fd: readable when records wait; for somebody else's event loop.
+    """
+
+    def __init__(self, source: Map) -> None:
+        page = mmap.PAGESIZE
+        self.fd = source.fd
+        self._size = source.max_entries
+        try:
+            self._consumer_page = mmap.mmap(self.fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=0)
+            self._producer_map = mmap.mmap(
+                self.fd, page + 2 * self._size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page
+            )
+        except OSError as error:
+            raise LibbpfError(f"ring buffer {source.name}: mmap: {error.strerror}", errno=error.errno) from None
+        self._consumer = memoryview(self._consumer_page).cast("Q")
+        self._producer = memoryview(self._producer_map)[:8].cast("Q")
+        self._lengths = memoryview(self._producer_map)[page:].cast("I")
+        self._data = memoryview(self._producer_map)[page:]
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._poll = select.poll()
+        self._poll.register(self.fd, select.POLLIN)
+        self._poll.register(self._wake_read, select.POLLIN)
+        self._fence = _no_fence if os.uname().machine == "x86_64" else _Fence()
+        self._closed = False
+
+    def drain(self) -> Iterator[memoryview]:
+        """Yields the records that are there now; never blocks.
+
+        A record is a view of the buffer, valid until the next one is asked for.
+        """
+        if self._closed:
+            raise StateError("the ring buffer is closed")
+        mask = self._size - 1
+        position = self._consumer[0]
+        while True:
+            end = self._producer[0]
+            self._fence()  # the producer's position before what it says is there
+            if position >= end:
+                return
+            while position < end:
+                length = self._lengths[(position & mask) // 4]
+                if length & _BUSY:  # reserved, not committed yet
+                    return
+                self._fence()  # a record's length before its data
+                size = length & ~(_BUSY | _DISCARD)
+                start = (position & mask) + _HEADER
+                position += (size + _HEADER + 7) // 8 * 8
+                try:
+                    if not length & _DISCARD:
+                        yield self._data[start : start + size]
+                finally:  # also when the reader stops here: a record is delivered once
+                    if not self._closed:
+                        self._fence()  # the data before it is given back
+                        self._consumer[0] = position
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Blocks until records may be there, `wake` is called, or the timeout (seconds) is over. True: look."""
+        milliseconds = None if timeout is None else max(0, int(timeout * 1000 + 0.999))
+        ready = self._poll.poll(milliseconds)
+        for fd, _ in ready:
+            if fd == self._wake_read:
+                try:
+                    os.read(self._wake_read, 64)
+                except BlockingIOError:
+                    pass
+        return bool(ready)
+
+    def wake(self) -> None:
+        """Makes a `wait` in another thread return. Safe from signal handlers and after close."""
+        try:
+            os.write(self._wake_write, b"x")
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        for view in (self._consumer, self._producer, self._lengths, self._data):
+            view.release()
+        for mapping in (self._consumer_page, self._producer_map):
+            try:
+                mapping.close()
+            except BufferError:  # a record is still held; its view keeps the memory
+                pass
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+
+def _no_fence() -> None:
+    """x86-64 keeps loads in order, and stores after loads: nothing to do."""
+
+
+class _Fence:
+    """A memory barrier for weakly ordered CPUs, made of what Python has.
+
+    Releasing one lock and acquiring it again orders everything before with everything after (release then acquire of
+    the same lock is sequentially consistent on arm64); two pairs, so that neither side can be reordered into one
+    critical section.
+    """
+
+    def __init__(self) -> None:
+        self._first, self._second = allocate_lock(), allocate_lock()
+
+    def __call__(self) -> None:
+        self._first.acquire()
+        self._first.release()
+        self._second.acquire()
+        self._second.release()
+
+
+def unpack_words(record: memoryview, offset: int, size: int) -> tuple[int, ...]:
+    """Reads `size` bytes of 64-bit words at an offset of a record."""
+    count = max(0, min(size, len(record) - offset)) // 8
+    return struct.unpack_from(f"<{count}Q", record, offset)

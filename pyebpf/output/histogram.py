@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A latency histogram as bcc draws it."""
+
+from __future__ import annotations
+
+from pyebpf.tools.histogram import Histogram
+
+_STARS = 40
+UNITS = {1: "nsecs", 1000: "usecs", 1_000_000: "msecs"}
+
+
+def lines(histogram: Histogram, unit: int = 1) -> list[str]:
+    """The rows of a log2 histogram, with a header. Rows are drawn up to the last that isn't empty.
+
+    Args:
+        unit: ns a unit; a key of `UNITS`.
+    """
+    rows = histogram.rows(unit)
+    wide = bool(rows) and rows[-1].high >= 1 << 32
+    number, stars = (20, _STARS // 2) if wide else (10, _STARS)
+    # bcc's widths: the label's column is that of "LOW -> HIGH".
+    result = [f"     {UNITS[unit]:<{2 * number - 1}} : count     distribution"]
+    most = max((row.calls for row in rows), default=0)
+    for row in rows:
+        low = row.low if row.low > 1 else 0
+        bar = "*" * (row.calls * stars // most if most else 0)
+        result.append(f"{low:>{number}} -> {row.high:<{number}} : {row.calls:<8} |{bar:<{stars}}|")
+    return result
+
+
+def summary(histogram: Histogram, unit: int = 1) -> list[str]:
+    """bcc's line of average, total and count, and below it percentiles and the maximum."""
+    name = UNITS[unit]
+
+    def scaled(nanoseconds: float) -> str:
+        value = nanoseconds / unit
+        return f"{value:.1f}" if unit > 1 and value < 100 else f"{value:.0f}"
+
+    return [
+        f"avg = {int(histogram.average) // unit} {name}, total: {histogram.total // unit} {name}, "
+        f"count: {histogram.count}",
+        f"p50 = {scaled(histogram.percentile(50))} {name}, p90 = {scaled(histogram.percentile(90))} {name}, "
+        f"p99 = {scaled(histogram.percentile(99))} {name}, max = {scaled(histogram.max)} {name}",
+    ]

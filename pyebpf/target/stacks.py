@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""From the addresses of a stack to names: of user functions through a process's mappings, of kernel functions.
+
+A stack's addresses, except its first, are those that calls return to. When a call is the last instruction of a function
+(what it calls never returns), that is the first byte of the next function; so they are looked up one byte before.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ..binary.image import Image
+from ..errors import BinaryError, Error
+from .process import Mapping as Mapped
+from .process import Process, identity
+
+UNKNOWN = "[unknown]"
+
+_MAX_CACHED = 100_000
+_MAX_KALLSYMS = 128 << 20
+_RETRY_SECONDS = 0.1
+_MAX_KERNEL_FUNCTION = 1 << 20
+_TEXT = frozenset((b"t", b"T", b"w", b"W"))
+
+
+class Frame(NamedTuple):
+    """A place in a stack.
+
+    Attributes:
+        address: as it was in the stack.
+        name: of the function, demangled; "[unknown]" if there is none, "[vdso]" and the like for the kernel's own
+            mappings, "[anon]" for code without a file (compiled at run time).
+        offset: bytes from the function's first instruction, 0 without one.
+        module: the file, "[kernel]" or a kernel module in brackets; "" if unknown.
+    """
+
+    address: int
+    name: str
+    offset: int
+    module: str
+
+
+class UserSymbols:
+    """Names for the addresses of one process.
+
+    What it maps is read at once, so names can also be had when it is gone, for files still there (or read before).
+    """
+
+    __slots__ = ("_files", "_frames", "_images", "_maps", "_process", "_retry", "_starts", "pid")
+
+    def __init__(self, pid: int, images: Mapping[tuple[int, int], Image] | None = None) -> None:
+        """Read what `pid` maps.
+
+        Args:
+            images: files read already, by (st_dev, st_ino), as in `Resolution.images`.
+
+        Raises:
+            TargetNotFound, TargetError, PermissionDenied: see `Process`.
+        """
+        self.pid = pid
+        self._process = Process(pid)
+        self._images = dict(images or {})
+        self._files: dict[tuple[int, int], Image | None] = {}
+        self._frames: dict[tuple[int, bool], Frame] = {}
+        self._retry = 0.0
+        self._take(self._process.maps())
+
+    def resolve(self, addresses: Sequence[int], first_is_exact: bool = True) -> list[Frame]:
+        """A frame for each address, innermost first.
+
+        Args:
+            first_is_exact: the first address is where execution was, not where it will return to.
+        """
+        frames = []
+        may_refresh = True
+        for index, address in enumerate(addresses):
+            exact = first_is_exact and index == 0
+            frame = self._frames.get((address, exact))
+            if frame is None:
+                if may_refresh and self._mapping_at(address if exact else address - 1) is None:
+                    may_refresh = False
+                    self._refresh(address)
+                frame = self._frame(address, address if exact else address - 1)
+                if len(self._frames) >= _MAX_CACHED:
+                    self._frames.clear()
+                self._frames[address, exact] = frame
+            frames.append(frame)
+        return frames
+
+    def _take(self, maps: Sequence[Mapped]) -> None:
+        self._maps = [mapping for mapping in maps if "x" in mapping.perms]
+        self._starts = [mapping.start for mapping in self._maps]
+        self._frames.clear()
+
+    def _refresh(self, address: int) -> None:
+        """Read the mappings again, as `address` is in none. Garbage must not make us do that often."""
+        now = time.monotonic()
+        if now < self._retry:
+            return
+        try:
+            self._process = Process(self.pid)
+            maps = self._process.maps()
+        except Error:
+            maps = []
+        if maps:
+            self._take(maps)
+        if self._mapping_at(address) is None:
+            self._retry = now + _RETRY_SECONDS
+
+    def _mapping_at(self, address: int) -> Mapped | None:
+        index = bisect_right(self._starts, address) - 1
+        if index < 0 or address >= self._maps[index].end:
+            return None
+        return self._maps[index]
+
+    def _frame(self, address: int, at: int) -> Frame:
+        mapping = self._mapping_at(at)
+        if mapping is None:
+            return Frame(address, UNKNOWN, 0, "")
+        if not mapping.inode:
+            return Frame(address, mapping.path or "[anon]", 0, "")
+        image = self._image(mapping)
+        vaddr = None if image is None else image.elf.vaddr_of(at - mapping.start + mapping.offset)
+        if image is None or vaddr is None:
+            return Frame(address, UNKNOWN, 0, mapping.path)
+        try:
+            function = image.function_at(vaddr)
+        except BinaryError:
+            function = None
+        if function is None:
+            return Frame(address, UNKNOWN, 0, mapping.path)
+        return Frame(address, function.name, vaddr - function.address + address - at, mapping.path)
+
+    def _image(self, mapping: Mapped) -> Image | None:
+        """The file behind `mapping`, read once; None if it can't be."""
+        key = (mapping.dev, mapping.inode)
+        if key not in self._files:
+            self._files[key] = self._open(mapping)
+        return self._files[key]
+
+    def _open(self, mapping: Mapped) -> Image | None:
+        try:
+            path = self._process.path_for(mapping)
+            which = identity(path)
+            if which is not None and which in self._images:
+                return self._images[which]
+            return Image.open(path, debug_root=self._process.root)
+        except Error:
+            return None
+
+
+class KernelSymbols:
+    """Names for kernel addresses, from /proc/kallsyms, read at the first question."""
+
+    __slots__ = ("_lines", "_path", "_reason")
+
+    def __init__(self, path: str = "/proc/kallsyms") -> None:
+        self._path = path
+        self._reason: str | None = None
+        # The text's lines sorted by address, which is their first 16 characters, in hexadecimal.
+        self._lines: list[bytes] | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why there are no names, or None."""
+        self._load()
+        return self._reason
+
+    def resolve(self, addresses: Sequence[int], first_is_exact: bool = True) -> list[Frame]:
+        """A frame for each address, innermost first; see `UserSymbols.resolve`."""
+        lines = self._load()
+        return [
+            _kernel_frame(lines, address, address if first_is_exact and index == 0 else address - 1)
+            for index, address in enumerate(addresses)
+        ]
+
+    def _load(self) -> list[bytes]:
+        if self._lines is None:
+            self._lines = []
+            try:
+                with open(self._path, "rb") as file:
+                    text = file.read(_MAX_KALLSYMS)
+            except OSError as error:
+                self._reason = f"{self._path} can't be read: {error.strerror}"
+                return self._lines
+            lines = [line for line in text.split(b"\n") if line[17:18] in _TEXT and line[16:19:2] == b"  "]
+            lines.sort(key=_address_field)
+            if lines and lines[-1].startswith(b"0" * 16):
+                self._reason = (
+                    "kernel addresses are hidden from this user (kernel.kptr_restrict); CAP_SYSLOG shows them"
+                )
+            elif lines:
+                self._lines = lines
+            else:
+                self._reason = f"{self._path} has no function in it"
+        return self._lines
+
+
+def _address_field(line: bytes) -> bytes:
+    return line[:16]
+
+
+def _kernel_frame(lines: Sequence[bytes], address: int, at: int) -> Frame:
+    # "~" sorts behind the space that follows each address.
+    index = bisect_right(lines, b"%016x~" % max(at, 0)) - 1
+    start = int(lines[index][:16], 16) if index >= 0 else -_MAX_KERNEL_FUNCTION
+    if at - start >= _MAX_KERNEL_FUNCTION:
+        return Frame(address, UNKNOWN, 0, "[kernel]")
+    # Of several names for one address the first in the file, like the kernel's get_symbol_pos(), kernel/kallsyms.c.
+    line = lines[bisect_left(lines, lines[index][:16])]
+    name, _, module = line[19:].decode("utf-8", "replace").partition("\t")
+    return Frame(address, name, address - start, module or "[kernel]")

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""funccount: how often functions are called."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from pyebpf.core.object import Object
+from pyebpf.target.command import Command
+from pyebpf.target.resolve import Resolution
+from pyebpf.tools.probes import Losses, Probes
+from pyebpf.tools.session import IntervalSession, TracedFunction, resolve_for
+from pyebpf.tools.stripes import Stripes
+
+DEFAULT_MAX_PROBES = 20_000
+
+
+class Counts(Counter[TracedFunction]):
+    """Calls by function; functions that were not called are left out. A name as key sums the functions of that name."""
+
+    def __missing__(self, key: object) -> int:
+        return sum(n for function, n in self.items() if function.name == key) if isinstance(key, str) else 0
+
+
+class CountSession(IntervalSession[Counts]):
+    """Counts calls while it is open. Counters live in the kernel and are never reset, so none is lost."""
+
+    def __init__(self, resolution: Resolution, pids: Sequence[int]) -> None:
+        probes = Probes("funccount", resolution, self._configure, pids=pids, returns=False)
+        super().__init__(resolution, probes)
+        self._before = [0] * len(self.functions)
+
+    def _configure(self, obj: Object, functions: int) -> None:
+        self._stripes = Stripes(obj, obj.maps["counts"], functions)
+
+    def _totals(self) -> list[int]:
+        self._require_open()
+        return self._stripes.column(self._stripes.words())
+
+    def _counts(self, numbers: Sequence[int]) -> Counts:
+        return Counts({function: n for function, n in zip(self.functions, numbers) if n})
+
+    @property
+    def losses(self) -> Losses:
+        """Nothing is lost: every hit is counted in place."""
+        return Losses()
+
+    def snapshot(self) -> Counts:
+        """Calls since the session began."""
+        return self._counts(self._totals())
+
+    def interval(self) -> Counts:
+        """Calls since the last call of this method (or since the session began)."""
+        totals = self._totals()
+        before, self._before = self._before, totals
+        return self._counts([now - then for now, then in zip(totals, before)])
+
+
+def count(
+    *targets: str,
+    pid: int | Sequence[int] | None = None,
+    command: Command | None = None,
+    regex: bool = False,
+    max_probes: int = DEFAULT_MAX_PROBES,
+) -> CountSession:
+    """Counts the calls of functions.
+
+    Args:
+        targets: "PATH:PATTERN", "LIB:PATTERN", ":PATTERN" (with a pid); see ``docs/targets.md``.
+        pid: one process, or several; None: every process that runs the file.
+        command: a command that hasn't begun yet, instead of pid.
+        regex: patterns are regular expressions (``re.match``) rather than globs.
+        max_probes: more matches than this are refused.
+
+    Raises:
+        TargetError, TargetNotFound: nothing sensible to trace; the message says what was looked for.
+        PermissionDenied, Unsupported, LibbpfMissing, LoadError, AttachError: this host won't.
+    """
+    resolution, pids = resolve_for(targets, pid, command, regex=regex, returns=False, max_probes=max_probes)
+    return CountSession(resolution, pids)

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""From resolved functions to attached probes: what every function tool does between its options and its numbers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from pyebpf.core import kernel
+from pyebpf.core.link import Ladder, Links, Refused, Site
+from pyebpf.core.object import Object, open_bundled
+from pyebpf.errors import AttachError, Unsupported
+from pyebpf.target.resolve import Probe, Resolution, Skipped
+
+_INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+
+
+class Losses(NamedTuple):
+    """What became of calls that were seen but not measured, since the session began.
+
+    Attributes:
+        in_progress: entered and not (yet) returned: still running, or left by panic, exception or longjmp.
+        abandoned: left by panic, exception or longjmp, as a later call in the same frame showed.
+        evicted: forgotten because too many calls were in progress at once.
+        refused: entries the kernel's map could not take.
+        unmatched: returns of calls that had begun before we attached (or were evicted).
+        unreadable: hits whose goroutine could not be read.
+        dropped: records the ring buffer had no room for.
+    """
+
+    in_progress: int = 0
+    abandoned: int = 0
+    evicted: int = 0
+    refused: int = 0
+    unmatched: int = 0
+    unreadable: int = 0
+    dropped: int = 0
+
+    @property
+    def lost(self) -> int:
+        """Calls that happened and are missing from the result."""
+        return self.evicted + self.refused + self.unreadable + self.dropped
+
+
+class Probes:
+    """A loaded object and its links. The functions are numbered by their place in the resolution.
+
+    Args:
+        name: the bundled object.
+        resolution: what to probe.
+        configure: called with the opened object and the number of functions, to set constants and map sizes.
+        pids: limits the probes to these processes; empty: every process.
+        returns: whether returns are probed too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        resolution: Resolution,
+        configure: Callable[[Object, int], None],
+        *,
+        pids: Sequence[int] = (),
+        returns: bool,
+    ) -> None:
+        self.resolution = resolution
+        self.skipped: tuple[Skipped, ...] = resolution.skipped
+        self.object = open_bundled(name)
+        ladder = Ladder()
+        self._links = Links(ladder)
+        try:
+            ladder.prepare(self.object, self.object.programs.values())
+            self._filter(pids)
+            self._rows = self._abi_rows(resolution.probes)
+            configure(self.object, len(resolution.probes))
+            self.object.load()
+            if len(pids) > 1:
+                for pid in pids:
+                    self.object.maps["tgids"][pid] = 1
+            layout = self.object.btf.enumerators("site_cookie")
+            self._abi_shift = layout["SITE_ABI_SHIFT"]
+            self._popped, self._tail = 1 << layout["SITE_POPPED_SHIFT"], 1 << layout["SITE_TAIL_SHIFT"]
+            refused: list[Refused] = []
+            if returns:  # first, so that no entry is recorded whose return would be missed
+                refused += self._attach_returns(pids)
+            refused += self._attach_entries(pids)
+            self._report(refused)
+        except BaseException:
+            self.close()
+            raise
+
+    def _filter(self, pids: Sequence[int]) -> None:
+        rodata = self.object.rodata
+        assert rodata is not None
+        namespace = os.stat("/proc/self/ns/pid")
+        if namespace.st_ino != _INITIAL_PID_NAMESPACE:
+            rodata["pidns_dev"], rodata["pidns_ino"] = namespace.st_dev, namespace.st_ino
+        if len(pids) == 1:
+            rodata["only_tgid"] = pids[0]
+        elif pids:
+            rodata["filter_tgids"] = True
+            self.object.maps["tgids"].max_entries = len(pids)
+
+    def _abi_rows(self, probes: Sequence[Probe]) -> list[int]:
+        """Fills the table of calling conventions; returns each probe's row."""
+        rodata = self.object.rodata
+        assert rodata is not None
+        if "abis" not in rodata:
+            return [0] * len(probes)
+        convention = self.object.btf.enumerators("calling_convention")
+        limit = self.object.btf.enumerators("site_cookie")["SITE_ABI_ROWS"]
+        rows = {(convention["CALL_C"], 0, 0): 0}
+        chosen = []
+        for probe in probes:
+            row = (convention["CALL_C"], 0, 0)
+            if probe.go is not None:
+                kind = "CALL_GO_STACK" if probe.go.stack_abi else "CALL_GO"
+                row = (convention[kind], probe.go.tls_offset, probe.go.goid_offset)
+            chosen.append(rows.setdefault(row, len(rows)))
+        if len(rows) > limit:
+            raise Unsupported(
+                f"the targets need {len(rows)} calling conventions; {limit} fit", feature="calling conventions",
+                hint="trace fewer Go programs in one run",
+            )
+        rodata["abis"] = [*rows, *[(0, 0, 0)] * (limit - len(rows))]
+        if os.uname().machine == "x86_64" and any(row[0] == convention["CALL_GO_STACK"] for row in rows):
+            offset = kernel.field_offset("task_struct.thread.fsbase")
+            if offset is None:
+                raise Unsupported(
+                    "finding a goroutine in a Go program with the stack ABI (Go 1.16 and older, assembly functions) "
+                    f"needs the kernel's type information, and there is no {kernel.btf_path()}",
+                    feature="kernel BTF", minimum="Linux 5.2 with CONFIG_DEBUG_INFO_BTF",
+                    hint="give a BTF file for this kernel in PYEBPF_BTF",
+                )
+            rodata["fsbase_offset"] = offset
+        return chosen
+
+    def _attach_entries(self, pids: Sequence[int]) -> list[Refused]:
+        groups: dict[str, list[Site]] = {}
+        for index, probe in enumerate(self.resolution.probes):
+            groups.setdefault(probe.path, []).append(Site(probe.entry, self._cookie(index)))
+        return self._attach("on_entry", groups, pids)
+
+    def _attach_returns(self, pids: Sequence[int]) -> list[Refused]:
+        groups: dict[str, list[Site]] = {}
+        kernel_groups: dict[str, list[Site]] = {}
+        for index, probe in enumerate(self.resolution.probes):
+            if probe.uretprobe:
+                site = Site(probe.entry, self._cookie(index) | self._popped)
+                kernel_groups.setdefault(probe.path, []).append(site)
+            else:
+                sites = groups.setdefault(probe.path, [])
+                sites += [Site(offset, self._cookie(index)) for offset in probe.returns]
+        return self._attach("on_return", groups, pids) + self._attach("on_return", kernel_groups, pids, by_kernel=True)
+
+    def _cookie(self, index: int) -> int:
+        tail = self._tail if self.resolution.probes[index].tail else 0
+        return index | self._rows[index] << self._abi_shift | tail
+
+    def _attach(
+        self, program: str, groups: dict[str, list[Site]], pids: Sequence[int], by_kernel: bool = False
+    ) -> list[Refused]:
+        refused: list[Refused] = []
+        scopes = {path: self._pids_of(path, pids) for path in groups}
+        for path, sites in groups.items():
+            for pid in scopes[path]:
+                refused += self._links.attach(self.object.programs[program], path, sites, pid=pid, on_return=by_kernel)
+        return refused
+
+    def _pids_of(self, path: str, pids: Sequence[int]) -> Sequence[int]:
+        """The processes a file's probes are for: a link each. (0,): every process, as one link."""
+        wanted = {pid for probe in self.resolution.probes if probe.path == path for pid in probe.pids}
+        return sorted(wanted) if wanted else tuple(pids) or (0,)
+
+    def _report(self, refused: Sequence[Refused]) -> None:
+        """Turns refused sites into skipped functions."""
+        if not refused:
+            return
+        entries: dict[int, list[str]] = {}
+        returns: dict[int, list[str]] = {}
+        for one in refused:
+            index = one.site.cookie & 0xFFFFFFFF
+            probe = self.resolution.probes[index]
+            (entries if one.site.offset == probe.entry else returns).setdefault(index, []).append(one.reason)
+        skipped = list(self.skipped)
+        for index, reasons in entries.items():
+            skipped.append(Skipped(self.resolution.probes[index].function.name, reasons[0]))
+        for index, reasons in returns.items():
+            if index not in entries:
+                probe = self.resolution.probes[index]
+                share = f"{len(reasons)} of its {len(probe.returns)} returns"
+                why = f"{share} can't be probed: calls that leave there are lost"
+                skipped.append(Skipped(probe.function.name, why))
+        self.skipped = tuple(skipped)
+        if len(entries) == len(self.resolution.probes):
+            first = self.resolution.probes[0].function.name
+            raise AttachError(f"none of the {len(entries)} functions can be probed; {first}: {self.skipped[-1].reason}")
+
+    @property
+    def count(self) -> int:
+        """How many functions are probed."""
+        return len(self.resolution.probes)
+
+    def losses(self) -> Losses:
+        """Reads what became of the calls. Frames still in the map are counted one by one: cheap, but not free."""
+        by_cpu = self.object.maps["tallies"][0]
+        sums = {name: sum(getattr(tally, name) for tally in by_cpu) for name in by_cpu[0]._fields}
+        in_progress = len(self.object.maps["frames"])
+        left = sums["entered"] - sums["returned"] - sums["abandoned"] - sums["refused"]
+        return Losses(
+            in_progress=in_progress,
+            evicted=max(0, left - in_progress),
+            **{name: sums[name] for name in ("abandoned", "refused", "unmatched", "unreadable", "dropped")},
+        )
+
+    def detach(self) -> None:
+        """Takes the probes out; maps stay readable."""
+        self._links.close()
+
+    def close(self) -> None:
+        """Detaches and unloads. Safe to call twice."""
+        self._links.close()
+        self.object.close()

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What every tool hands out: a session that is attached from its making to its closing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from pyebpf.errors import StateError
+from pyebpf.target.command import Command
+from pyebpf.target.resolve import Probe, Resolution, Skipped, resolve
+from pyebpf.tools.probes import Losses, Probes
+
+_Self = TypeVar("_Self", bound="Session")
+_Report = TypeVar("_Report")
+
+
+class TracedFunction(NamedTuple):
+    """A function that is traced.
+
+    Attributes:
+        name: demangled, as the language writes it.
+        path: the file it is in.
+        address: virtual address in that file.
+        size: in bytes.
+        language: "c", "c++", "rust" or "go".
+        aliases: other names of the same code.
+        label: the name, with the file where another traced function has the same name.
+    """
+
+    name: str
+    path: str
+    address: int
+    size: int
+    language: str
+    aliases: tuple[str, ...]
+    label: str
+
+
+def traced_functions(probes: Sequence[Probe]) -> tuple[TracedFunction, ...]:
+    """The functions of a resolution, in the order of its probes."""
+    files: dict[str, set[str]] = {}
+    for probe in probes:
+        files.setdefault(probe.function.name, set()).add(probe.shown)
+    result = []
+    for probe in probes:
+        function = probe.function
+        label = function.name if len(files[function.name]) == 1 else f"{function.name} ({probe.shown})"
+        result.append(
+            TracedFunction(
+                function.name, probe.shown, function.address, function.size, function.language, function.aliases, label
+            )
+        )
+    return tuple(result)
+
+
+class Session:
+    """Attached probes and what they have seen. Use as a context manager, or call `close`.
+
+    Attributes:
+        functions: what is traced; a record's function is one of these.
+        skipped: what matched but isn't traced, each with its reason.
+        notes: what a reader of the numbers should know (inlined calls that aren't seen).
+        started: when the last probe was attached, seconds of CLOCK_MONOTONIC.
+    """
+
+    def __init__(self, resolution: Resolution, probes: Probes) -> None:
+        self._probes = probes
+        self._closed = False
+        self.functions = traced_functions(resolution.probes)
+        self.skipped: tuple[Skipped, ...] = probes.skipped
+        self.notes: tuple[str, ...] = resolution.notes
+        self.started = time.monotonic()
+
+    @property
+    def losses(self) -> Losses:
+        """What became of calls that were seen but are not in the result."""
+        return self._probes.losses()
+
+    def detach(self) -> None:
+        """Takes the probes out of the traced programs; what was seen stays readable until `close`."""
+        self._probes.detach()
+
+    def close(self) -> None:
+        """Detaches and lets go of everything. Safe to call twice."""
+        self._closed = True
+        self._probes.close()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StateError("the session is closed")
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def resolve_for(
+    targets: Sequence[str],
+    pid: int | Sequence[int] | None,
+    command: Command | None,
+    *,
+    regex: bool,
+    returns: bool,
+    max_probes: int,
+    allow_uretprobe: bool = False,
+) -> tuple[Resolution, tuple[int, ...]]:
+    """Resolves targets for running processes, or for a command that hasn't begun yet.
+
+    Returns:
+        the resolution, and the processes that the probes are limited to (empty: all).
+    """
+    pids = () if pid is None else (pid,) if isinstance(pid, int) else tuple(pid)
+    resolution = resolve(
+        targets,
+        pids=pids,
+        executable=command.executable if command else None,
+        regex=regex,
+        returns=returns,
+        max_probes=max_probes,
+        allow_uretprobe=allow_uretprobe,
+    )
+    return resolution, (command.pid,) if command else pids
+
+
+class IntervalSession(Session, Generic[_Report]):
+    """A session whose result can be had interval by interval. Kernel counters are never reset, so nothing is lost."""
+
+    def interval(self) -> _Report:
+        """What happened since the last call of this method (or since the session began)."""
+        raise NotImplementedError
+
+    def every(self, seconds: float, count: int | None = None) -> Iterator[_Report]:
+        """Yields a report each interval, `count` times or until the session is closed."""
+        due = time.monotonic()
+        while count is None or count > 0:
+            due += seconds
+            time.sleep(max(0.0, due - time.monotonic()))
+            if self._closed:
+                return
+            yield self.interval()
+            count = None if count is None else count - 1
