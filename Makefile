@@ -16,9 +16,9 @@ export PYTHON
 .SUFFIXES:
 .PHONY: build demo test wheel examples lint clean FORCE
 
-BUILD_TOOLS = setuptools wheel 'cffi>=2.0'
+BUILD_TOOLS = 'setuptools>=70.1' wheel 'cffi>=2.0'
 LINT_TOOLS = ruff mypy
-TEST_TOOLS = pytest hypothesis iced-x86 setuptools
+TEST_TOOLS = pytest hypothesis iced-x86 'setuptools>=70.1'
 
 PIP = -m pip --disable-pip-version-check --quiet
 
@@ -83,7 +83,7 @@ build/venv/.lint-tools: build/venv/.tools
 	@touch $@
 
 lint: build/venv/.lint-tools
-	build/venv/bin/ruff check .
+	build/venv/bin/ruff check $(wildcard build.py setup.py pyebpf tests benchmarks)
 	build/venv/bin/mypy --strict -p pyebpf
 
 # PYTEST_ARGS="-k frames -x" for a part of it

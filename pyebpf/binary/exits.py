@@ -110,6 +110,10 @@ class _Part:
         at = instruction.address - self.start
         return self.code[at : at + instruction.length]
 
+    def follows_lock(self, vaddr: int) -> bool:
+        """Does a lock prefix precede it? glibc's atomics jump over it while there is one thread only."""
+        return self.machine == "x86-64" and vaddr - 1 in self.index and self.code[vaddr - 1 - self.start] == 0xF0
+
     def jump_targets(self) -> list[int]:
         return [jump.target for jump in self.instructions if jump.kind in (JUMP, BRANCH) and jump.target is not None]
 
@@ -188,7 +192,7 @@ class _Proof:
     def is_inside(self, vaddr: int) -> bool:
         """Is it in the function? Raises _Unproven if it is, but not where an instruction begins."""
         part = self.part_at(vaddr)
-        if part is not None and vaddr not in part.index:
+        if part is not None and vaddr not in part.index and not part.follows_lock(vaddr):
             raise _Unproven(f"jumps into the middle of an instruction at {vaddr:#x}")
         return part is not None
 
@@ -243,6 +247,8 @@ class _Proof:
                 self.leaving.add(target)
             return
         rule = self.unwind.rule_in(part.fde, instruction.address)
+        if target == part.end and rule is not None and self.unwind.rule_at(target) in (None, self.entry_rule):
+            return  # code that can't be reached: the compiler left the jump, but no code, and so it goes past the end
         self.add_moved(target, f"jumps out of the function at {instruction.address:#x}", rule)
 
     def add_named(self, target: int) -> bool:

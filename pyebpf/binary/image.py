@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..errors import BinaryError
 from .elf import SHT_NOBITS, Elf
 from .pattern import Pattern
-from .symbols import STT_GNU_IFUNC, Symbol, SymbolTable, preference
+from .symbols import MAX_RESEMBLING, Symbol, SymbolTable, parts_of, preference
+from .symtab import STT_GNU_IFUNC
 
 if TYPE_CHECKING:
     from .golang import GoFunction, GoProgram
@@ -32,7 +33,6 @@ _WORD = re.compile(r"[A-Za-z0-9_]+")
 
 # Names remembered in readable form; demangling one takes about 50 µs.
 _MAX_READABLE = 50_000
-_MAX_NEAR = 300
 # A function longer than this isn't decoded to find where its instructions begin.
 _MAX_DECODED = 4 << 20
 
@@ -260,10 +260,7 @@ class Image:
     def _search_go(self, wanted: Pattern) -> list[GoFunction]:
         if self.go is None:
             return []
-        if wanted.literal:
-            found = self.go.named(wanted.text)
-        else:
-            found = self.go.search(wanted.regex, wanted.required)
+        found = self.go.named(wanted.text) if wanted.literal else self.go.search(wanted.regex, wanted.required)
         generic = wanted.generic()
         if generic is not None:
             regex, required = generic
@@ -295,20 +292,13 @@ class Image:
         """Up to ``n`` names of functions spelled much like ``pattern``, the closest first; for when a search failed."""
         from difflib import get_close_matches
 
-        # One mistake leaves one half of the longest word as it was.
-        word = max(_WORD.findall(pattern) or [""], key=len)
-        half = (len(word) + 1) // 2
-        parts = [part for part in (word, word[:half], word[half:]) if len(part) > 1]
-        candidates: dict[str, None] = {}
-        for part in parts:
-            near = [s.name for s in self.symbols.search(required=(part.encode(),)) if not self.is_go_text(s.address)]
-            near.sort(key=lambda name: abs(len(name) - len(pattern)))
-            candidates.update((self._short(raw), None) for raw in near[:_MAX_NEAR])
-            if self.go is not None:
-                there = [f.name for f in self.go.search(_ANYTHING, (part.encode(),))]
-                there.sort(key=lambda name: abs(len(name) - len(pattern)))
-                candidates.update(dict.fromkeys(there[:_MAX_NEAR]))
-        return tuple(get_close_matches(pattern, list(candidates), n))
+        word = (_WORD.findall(pattern) or [""])[-1]
+        names = [self._short(raw) for raw in self.symbols.resembling(word)]
+        if self.go is not None:
+            for part in parts_of(word):
+                there = [function.name for function in self.go.search(_ANYTHING, (part,))]
+                names += sorted(there, key=lambda name: abs(len(name) - len(pattern)))[:MAX_RESEMBLING]
+        return tuple(get_close_matches(pattern, list(dict.fromkeys(names)), n))
 
     def _short(self, raw: str) -> str:
         name = self._display(raw)

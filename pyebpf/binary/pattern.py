@@ -35,8 +35,10 @@ class Pattern:
         Raises:
             TargetError: it is empty, absurdly long, or not a regular expression.
         """
-        if not text or len(text) > _MAX_PATTERN:
-            raise TargetError("an empty function name" if not text else f"a pattern of {len(text)} characters")
+        if not text:
+            raise TargetError("the name of the function is empty")
+        if len(text) > _MAX_PATTERN or "\0" in text:
+            raise TargetError(f"no function has a name like {text[:40]!r}...")
         self.text = text
         self._is_regex = regex
         self.glob = _prefix(text) + "*" if regex else text

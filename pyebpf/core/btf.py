@@ -140,7 +140,10 @@ class Btf:
         """The layout of a type by BTF id."""
         known = self._layouts.get(type_id)
         if known is None:
-            code, build = self._compile(type_id, 0)
+            try:
+                code, build = self._compile(type_id, 0)
+            except (struct.error, IndexError, KeyError, ValueError) as error:
+                raise BinaryError(f"malformed BTF: type {type_id}: {error}") from None
             known = self._layouts[type_id] = Layout(self._types[type_id].name, code, build)
         return known
 
@@ -214,7 +217,7 @@ class Btf:
         if resolved.kind == _INT and resolved.size_or_type == 1 and resolved.name == "char":
             return f"{count}s", lambda values: next(values).split(b"\0", 1)[0]
         code, build = self._compile(element, depth + 1)
-        if count * struct.calcsize("<" + code) > 1 << 20:
+        if count * max(1, struct.calcsize("<" + code)) > 1 << 20:
             raise BinaryError("a BTF array larger than 1 MiB")
         return code * count, lambda values: tuple([build(values) for _ in range(count)])
 
@@ -233,5 +236,5 @@ class Btf:
         if kind.size_or_type < position:
             raise BinaryError(f"malformed BTF: struct {kind.name} is smaller than its members")
         code += f"{kind.size_or_type - position}x" * (kind.size_or_type > position)
-        record = namedtuple(kind.name or "anonymous", names, rename=True)  # type: ignore[misc]
+        record = namedtuple(kind.name if kind.name.isidentifier() else "record", names, rename=True)  # type: ignore[misc]
         return code, lambda values: record._make([build(values) for build in builders])

@@ -206,8 +206,8 @@ def _address_field(line: bytes) -> bytes:
 def _kernel_frame(lines: Sequence[bytes], address: int, at: int) -> Frame:
     # "~" sorts behind the space that follows each address.
     index = bisect_right(lines, b"%016x~" % max(at, 0)) - 1
-    start = int(lines[index][:16], 16) if index >= 0 else -_MAX_KERNEL_FUNCTION
-    if at - start >= _MAX_KERNEL_FUNCTION:
+    start = int(lines[index][:16], 16) if index >= 0 else 0
+    if index < 0 or at - start >= _MAX_KERNEL_FUNCTION:
         return Frame(address, UNKNOWN, 0, "[kernel]")
     # Of several names for one address the first in the file, like the kernel's get_symbol_pos(), kernel/kallsyms.c.
     line = lines[bisect_left(lines, lines[index][:16])]

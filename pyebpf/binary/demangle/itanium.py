@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from .itanium_expressions import Expressions
-from .itanium_types import ENDS, Argument, Failure, flat, joined
+from .itanium_types import ENDS, Argument, Failure, flat
 from .operators import OPERATORS, SPECIAL_NAMES, SPECIAL_TYPES
 
 MAX_OUTPUT = 64 << 10
@@ -43,51 +43,52 @@ class Names(Expressions):
     def encoding_parts(self) -> tuple[str, str, str]:
         """<encoding>: the return type, the name, what follows the name"""
         if self.text[self.pos] in "TG":
-            return "", self._special_name(), ""
+            return self._special_name()
         name = self.name(True)
         after = self.qualifiers_after
         if self.text[self.pos] in ENDS:
             return "", name, after
-        before = ""
-        if self.template and not self.special:
-            result = self.type()
-            if isinstance(result, str):
-                before = result + " "
-            else:
-                before = result.left
-                return before, name, self.parameters() + after + result.right + result.tail
-        return before, name, self.parameters() + after
+        if not self.template or self.special:
+            return "", name, self.parameters() + after
+        result = self.type()
+        if isinstance(result, str):
+            return result + " ", name, self.parameters() + after
+        return result.left, name, self.parameters() + after + result.right + result.tail
 
-    def _special_name(self) -> str:
+    def _special_name(self) -> tuple[str, str, str]:
         """<special-name>"""
-        text = self.text
-        first, c = text[self.pos], text[self.pos + 1]
+        first, c = self.text[self.pos], self.text[self.pos + 1]
         self.pos += 2
         if first == "G":
             return self._made_object(c)
         if c in SPECIAL_TYPES:
-            return SPECIAL_TYPES[c] + flat(self.type())
-        if c in SPECIAL_NAMES:
-            return SPECIAL_NAMES[c] + self.name(True)
-        if c == "A":
-            return "template parameter object for " + self.template_argument([])
-        if c == "C":
+            shown = SPECIAL_TYPES[c] + flat(self.type())
+        elif c in SPECIAL_NAMES:
+            shown = SPECIAL_NAMES[c] + self.name(True)
+        elif c == "A":
+            shown = "template parameter object for " + self.template_argument([])
+        elif c == "C":
             derived = flat(self.type())
             self.number()
             self.expect("_")
-            return "construction vtable for " + flat(self.type()) + "-in-" + derived
-        if c == "c":
-            self._call_offset(text[self.pos])
+            shown = "construction vtable for " + flat(self.type()) + "-in-" + derived
+        elif c == "c":
+            self._call_offset()
+            self._call_offset()
+            return self._of_function("covariant return thunk to ")
+        else:
             self.pos -= 1
-            self.pos += 1
-            self._call_offset(text[self.pos])
-            return "covariant return thunk to " + self.encoding()
-        self.pos -= 1
-        self._call_offset(c)
-        return ("non-virtual thunk to " if c == "h" else "virtual thunk to ") + self.encoding()
+            self._call_offset()
+            return self._of_function("non-virtual thunk to " if c == "h" else "virtual thunk to ")
+        return "", shown, ""
 
-    def _call_offset(self, c: str) -> None:
+    def _of_function(self, text: str) -> tuple[str, str, str]:
+        before, name, after = self.encoding_parts()
+        return "", text + before + name, after
+
+    def _call_offset(self) -> None:
         """h <number> _ | v <number> _ <number> _"""
+        c = self.text[self.pos]
         self.pos += 1
         if c not in "hv":
             raise Failure
@@ -97,22 +98,24 @@ class Names(Expressions):
             self.number()
             self.expect("_")
 
-    def _made_object(self, c: str) -> str:
+    def _made_object(self, c: str) -> tuple[str, str, str]:
         """G and a letter: objects and functions the compiler made for others"""
-        if c == "V":
-            return "guard variable for " + self.name(True)
-        if c == "R":
-            name = self.name(True)
-            return "reference temporary #" + str(self._sequence()) + " for " + name
         if c == "A":
-            return "hidden alias for " + self.encoding()
+            return self._of_function("hidden alias for ")
         if c == "T":
             kind = self.text[self.pos]
             self.pos += 1
-            return ("non-transaction" if kind == "n" else "transaction") + " clone for " + self.encoding()
-        if c == "I":
-            return "initializer for module " + self._module("")
-        raise Failure
+            return self._of_function("non-transaction clone for " if kind == "n" else "transaction clone for ")
+        if c == "V":
+            shown = "guard variable for " + self.name(True)
+        elif c == "R":
+            name = self.name(True)
+            shown = "reference temporary #" + str(self._sequence()) + " for " + name
+        elif c == "I":
+            shown = "initializer for module " + self._module("")
+        else:
+            raise Failure
+        return "", shown, ""
 
     def _sequence(self) -> int:
         """[<seq-id>] _"""
@@ -415,8 +418,9 @@ class Names(Expressions):
             shown.append(self.template_argument(values))
         self.pos += 1
         self.last = last
-        inner = self.charge(joined(shown))
-        spaced = inner[-1:] == ">" and shown[-1]  # c++filt forgets the space after an empty pack
+        count = len(shown)
+        inner = self.joined(shown)
+        spaced = inner[-1:] == ">" and count == len(shown)  # c++filt forgets the space after an empty pack
         return "<" + inner + " >" if spaced else "<" + inner + ">"
 
     def template_argument(self, values: list[Argument]) -> str:
@@ -441,12 +445,12 @@ class Names(Expressions):
             self.pos += 1
             self.depth -= 1
             values.append(pack)
-            shown = joined(elements)
+            shown = self.joined(elements)
         elif c == "D" and text[self.pos + 1] == "p":
             start, seen = self.pos, self.parameters_seen
             expansion = self.pack_expansion()
             values.extend(expansion)
-            shown = joined([flat(t) for t in expansion])
+            shown = self.joined([flat(t) for t in expansion])
             self.push(shown, seen, "type", start)
         else:
             t = self.type()
@@ -468,26 +472,31 @@ def _without_result(after: str) -> str:
     return after
 
 
-def demangle(name: str) -> str | None:
-    """The text of a ``_Z`` name, or None: not a mangled name, or beyond the parser's budgets."""
+def forms(name: str) -> tuple[str, str] | None:
+    """The text of a ``_Z`` name, with and without what isn't its name: return type, parameters, qualifiers, clones.
+
+    None: not a mangled name, or beyond the parser's budgets.
+    """
     keyed = _GLOBAL.match(name)
     if keyed:
         rest = name[keyed.end() :]
-        kind = "constructors" if keyed.group(1) == "I" else "destructors"
-        return f"global {kind} keyed to {demangle(rest) if rest.startswith('_Z') else rest}"
+        inner = forms(rest)
+        kind = "global constructors keyed to " if keyed.group(1) == "I" else "global destructors keyed to "
+        return (kind + inner[0], kind + inner[1]) if inner else (kind + rest, kind + rest)
     if not name.startswith("_Z"):
         return None
     parser = Names(name)
     parser.pos = 2
     try:
-        shown = parser.encoding()
+        before, bare, after = parser.encoding_parts()
         end = len(name)
         while parser.pos < end:
             m = _CLONE.match(name, parser.pos)
             if m is None:
                 return None
-            shown += " [clone " + m.group() + "]"
+            after += " [clone " + m.group() + "]"
             parser.pos = m.end()
     except (Failure, IndexError, ValueError, RecursionError):
         return None
-    return shown if len(shown) <= MAX_OUTPUT else None
+    full = before + bare + after
+    return (full, bare) if len(full) <= MAX_OUTPUT else None

@@ -6,7 +6,7 @@ An expression is its text and whether it is simple: one that isn't gets parenthe
 
 from __future__ import annotations
 
-from .itanium_types import Argument, Failure, Types, flat, joined
+from .itanium_types import Argument, Failure, Types, flat
 from .operators import LITERAL_SUFFIXES, OPERATORS
 
 _DIGITS = "0123456789"
@@ -74,7 +74,7 @@ class Expressions(Types):
         while self.text[self.pos] != end:
             shown.append(self.expression()[0])
         self.pos += 1
-        return self.charge(joined(shown))
+        return self.joined(shown)
 
     def literal(self) -> str:
         """<expr-primary>: L <type> <value> E, or L <mangled name> E"""
@@ -127,42 +127,28 @@ class Expressions(Types):
         return name, not operator
 
     def _scoped_name(self) -> tuple[str, bool]:
-        """sr <type> <name> | sr <name>+ E <name> | srN <type> <name>+ E <name>
-
-        The third form can also be read as the first one with a nested name; GCC writes those, so they come first.
-        """
+        """sr <type> <name> | sr <name>+ E <name>; old compilers leave out the E"""
         self.pos += 2
-        position, known = self.pos, len(self.subs)
-        plain = self.text[position] in _DIGITS
-        try:
-            return self._scoped_levels() if plain else self._scoped_type()
-        except Failure:
-            self.pos = position
-            del self.subs[known:]
-        return self._scoped_type() if plain else self._scoped_levels()
-
-    def _scoped_type(self) -> tuple[str, bool]:
-        return flat(self.type()) + "::" + self._last_level()[0], True
-
-    def _scoped_levels(self) -> tuple[str, bool]:
-        levels = []
-        if self.text[self.pos] == "N":
-            self.pos += 1
-            levels.append(flat(self.type()))
+        if self.text[self.pos] not in _DIGITS:
+            return flat(self.type()) + "::" + self._level(), True
+        shown, simple = self._plain_name()
         while self.text[self.pos] in _DIGITS:
-            levels.append(self._plain_name()[0])
-        self.expect("E")
-        last, simple = self._last_level()
-        levels.append(last)
-        return "::".join(levels), simple
+            name, simple = self._plain_name()
+            shown += "::" + name
+        following = self.text[self.pos + 1 : self.pos + 3]
+        if self.text[self.pos] == "E" and (following[0] in _DIGITS or following in ("on", "dn")):
+            self.pos += 1
+            name = self._level()
+            return shown + "::" + name, name[-1] != ">"
+        return shown, simple
 
-    def _last_level(self) -> tuple[str, bool]:
+    def _level(self) -> str:
         code = self.text[self.pos : self.pos + 2]
         if code == "dn":
-            return self.expression()
+            return self.expression()[0]
         if code != "on" and code[0] not in _DIGITS:
             raise Failure
-        return self._plain_name()
+        return self._plain_name()[0]
 
     def _function_parameter(self) -> str:
         """fp [<qualifiers>] [<number>] _, fL <level> p ..., fpT"""
@@ -242,7 +228,7 @@ class Expressions(Types):
         text = self.text
         if code in ("st", "at", "ti"):
             return operator + "(" + flat(self.type()) + ")"
-        if code == "nx":
+        if code in ("nx", "te"):
             return operator + "(" + self.expression()[0] + ")"
         if code == "gs":
             return operator + self.expression()[0]
@@ -269,10 +255,9 @@ class Expressions(Types):
         """& of a function or an object: of a plain name without parameters and parentheses"""
         self.pos += 1
         before, name, after = self._literal_name()
-        shown = before + name + after
-        if shown != name and "::" in name and after[-1:] == ")":
-            shown = before + name
-        return "&" + shown if shown == name and name[-1] != ">" else "&(" + before + name + after + ")"
+        if name[-1] != ">" and (not after or ("::" in name and after[-1] == ")")):
+            return "&" + name
+        return "&(" + before + name + after + ")"
 
     def _call(self) -> str:
         """cl <function> <argument>* E; a function given by its full encoding shows no parameter types"""

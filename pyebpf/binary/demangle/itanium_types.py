@@ -19,7 +19,7 @@ from typing import NamedTuple, Union
 
 from .operators import BUILTINS, D_BUILTINS, STD_SUBSTITUTIONS
 
-MAX_DEPTH = 192
+MAX_DEPTH = 128
 MAX_PRODUCTIONS = 100_000
 MAX_CHARACTERS = 8 << 20
 
@@ -76,16 +76,6 @@ Argument = Union[Type, "list[Argument]"]
 def flat(t: Type) -> str:
     """The type as text, declaring no name."""
     return t if isinstance(t, str) else t.left + t.right + t.tail
-
-
-def joined(shown: list[str]) -> str:
-    """A list with commas, as c++filt has it: an item that is empty (an empty pack) vanishes with the comma before it."""
-    text = ", ".join(shown)
-    if "" in shown:
-        text = shown[-1]
-        for item in reversed(shown[:-1]):
-            text = item + ", " + text if text else item
-    return text
 
 
 class Deferred:
@@ -195,6 +185,15 @@ class Types:
             raise Failure
         return text
 
+    def joined(self, shown: list[str]) -> str:
+        """A list with commas, as c++filt has it: empty items (empty packs) vanish at the end only."""
+        self.characters -= sum(map(len, shown)) + len(shown)
+        if self.characters < 0:
+            raise Failure
+        while shown and not shown[-1]:
+            shown.pop()
+        return ", ".join(shown)
+
     # Substitutions.
 
     def push(self, value: Type, seen: int, production: str, start: int) -> None:
@@ -298,9 +297,9 @@ class Types:
             if self.pack is None:
                 self.pack = value
             if self.pack_index < 0:
-                return ", ".join(self.flatten(value))
+                return self.joined(self.flatten(value))
             element = value[self.pack_index] if value else ""
-            return ", ".join(self.flatten(element)) if isinstance(element, list) else element
+            return self.joined(self.flatten(element)) if isinstance(element, list) else element
         return value
 
     def flatten(self, pack: list[Argument]) -> list[str]:
@@ -462,7 +461,7 @@ class Types:
                 break
             t = self.type()
             shown.append(t if isinstance(t, str) else flat(t))
-        return self.charge("(" + joined(shown) + ")")
+        return "(" + self.joined(shown) + ")"
 
     def with_arguments(self, template: str, declares: bool) -> str:
         """``template`` and the <template-args> that stand here."""
@@ -514,7 +513,7 @@ class Types:
         """Types that begin with D and aren't one builtin letter."""
         text = self.text
         if c == "p":
-            return joined([flat(t) for t in self.pack_expansion()])
+            return self.joined([flat(t) for t in self.pack_expansion()])
         self.pos += 2
         if c in "tT":
             shown = self.expression()[0]

@@ -17,7 +17,6 @@ from .memory import Memory
 from .pclntab import NO_DATA, FunctionRecord, PclnTable
 
 _PCDATA_INL_TREE_INDEX = 2
-_FUNCDATA_INL_TREE = 3
 _MAX_DEPTH = 64
 _MAX_SITES = 1 << 20
 
@@ -29,7 +28,7 @@ class InlineTrees:
         gofunc: the address function data count from, 0 before Go 1.18.
     """
 
-    __slots__ = ("_entry_size", "_gofunc", "_memory", "_name_at", "_owners", "_parent_at", "_table")
+    __slots__ = ("_entry_size", "_gofunc", "_memory", "_name_at", "_owners", "_parent_at", "_table", "_which")
 
     def __init__(self, memory: Memory, table: PclnTable, gofunc: int) -> None:
         self._memory, self._table, self._gofunc = memory, table, gofunc
@@ -37,13 +36,14 @@ class InlineTrees:
             self._entry_size, self._name_at, self._parent_at = 16, 4, 8
         else:  # parent i16, funcID u8, 1 byte, file, line, func_ (a name offset), parentPc
             self._entry_size, self._name_at, self._parent_at = 20, 12, 16
+        self._which = 3 if table.oldest_release >= (1, 16) else 4  # FUNCDATA_InlTree
         self._owners: dict[int, list[int]] | None = None
 
     def _tree_of(self, record: FunctionRecord) -> int | None:
         """The address of a function's tree."""
-        if len(record.funcdata) <= _FUNCDATA_INL_TREE or len(record.pcdata) <= _PCDATA_INL_TREE_INDEX:
+        if len(record.funcdata) <= self._which or len(record.pcdata) <= _PCDATA_INL_TREE_INDEX:
             return None
-        where = record.funcdata[_FUNCDATA_INL_TREE]
+        where = record.funcdata[self._which]
         if where == (NO_DATA if self._gofunc else 0) or not record.pcdata[_PCDATA_INL_TREE_INDEX]:
             return None
         return self._gofunc + where

@@ -229,25 +229,41 @@ class PclnTable:
             raise self._lie("has a name without end")
         return raw[:length].decode("utf-8", "backslashreplace")
 
-    def find_names(self, fragment: bytes) -> set[int]:
-        """The offsets of the names that contain ``fragment``, or of the one that is all of b"\\0name\\0"."""
-        data = self.elf.data
-        origin = self.elf.offset_of(self.vaddr)
-        start, end = origin + self._names, origin + self._names_end
-        whole = fragment.startswith(b"\0")
+    def find_name(self, name: str) -> set[int]:
+        """Offsets in the table of names where ``name`` stands; some may be the end of a longer one."""
+        wanted = name.encode("utf-8", "surrogateescape") + b"\0"
+        data, (start, end) = self.elf.data, self._names_range()
         found = set()
-        if whole and data[start : start + len(fragment) - 1] == fragment[1:]:
-            found.add(0)
+        position = data.find(wanted, start, end)
+        while position >= 0:
+            found.add(position - start)
+            position = data.find(wanted, position + 1, end)
+        return found
+
+    def names_containing(self, fragment: bytes) -> set[int]:
+        """The offsets of the names that contain ``fragment``, which isn't empty."""
+        data, (start, end) = self.elf.data, self._names_range()
+        if self.oldest_release == (1, 2):  # other things stand between the names
+            table = bytes(self._data)
+            return {
+                offset
+                for offset in self.name_offsets()
+                if 0 <= table.find(fragment, offset) < table.find(b"\0", offset)
+            }
+        found = set()
         position = data.find(fragment, start, end)
         while position >= 0:
-            begin = position + 1 if whole else data.rfind(b"\0", max(start, position - _MAX_NAME), position) + 1
+            begin = data.rfind(b"\0", max(start, position - _MAX_NAME), position) + 1
             found.add(max(begin, start) - start)
-            # The rest of this name can't add to the set.
-            after = data.find(b"\0", position + 1, end)
-            if after < 0:
-                break
-            position = data.find(fragment, after, end)
+            position = data.find(b"\0", position, end)  # the rest of this name adds nothing
+            if position >= 0:
+                position = data.find(fragment, position, end)
         return found
+
+    def _names_range(self) -> tuple[int, int]:
+        """Where the names are in the file."""
+        origin = self.elf.offset_of(self.vaddr)
+        return origin + self._names, origin + self._names_end
 
     # -- one function
 

@@ -118,15 +118,15 @@ class GoProgram:
         """
         table = self._table
         match = regex.match
-        if not required:
+        fragment = max(required, key=len, default=b"")
+        if not fragment:
             return [function for function in self.functions() if match(function.name)]
-        candidates = table.find_names(max(required, key=len))
-        wanted = {offset for offset in candidates if match(table.name_at(offset))}
+        wanted = {offset for offset in table.names_containing(fragment) if match(table.name_at(offset))}
         return self._functions([i for i, offset in enumerate(table.name_offsets()) if offset in wanted])
 
     def named(self, name: str) -> list[GoFunction]:
         """The functions of exactly that name: none, one, or an assembly function and its wrapper."""
-        wanted = self._table.find_names(b"\0" + name.encode("utf-8", "surrogateescape") + b"\0")
+        wanted = self._table.find_name(name)
         if not wanted:
             return []
         return self._functions([i for i, offset in enumerate(self._table.name_offsets()) if offset in wanted])
@@ -194,7 +194,7 @@ class GoProgram:
             return result
         for name in names:
             callers: set[int] = set()
-            for offset in self._table.find_names(b"\0" + name.encode("utf-8", "surrogateescape") + b"\0"):
+            for offset in self._table.find_name(name):
                 callers |= self._trees.callers(offset)
             if callers:
                 result[name] = sorted(set(self._table.names(sorted(callers))))

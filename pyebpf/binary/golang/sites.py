@@ -101,29 +101,34 @@ def _loads_g(code: bytes, flow: list[Instruction], start: int) -> bool:
 def _after_stack_check(
     table: PclnTable, record: FunctionRecord, end: int, flow: list[Instruction], morestack: frozenset[int]
 ) -> int:
-    """The address after the stack check, or of the first instruction when there is none or the witnesses disagree."""
-    start = record.entry
-    after = _end_of_unsafe_prologue(table, record, end)
-    if after is None:
-        return start
-    check = next((i for i in flow if i.kind == BRANCH and i.address + i.length == after), None)
-    if check is None or check.target is None:
-        return start
-    # Where the check branches to, registers are saved, and the first thing that happens is the call of morestack.
-    grow = next((i for i in flow if i.address >= check.target), None)
-    if grow is None or grow.kind != CALL or grow.target not in morestack:
-        return start
+    """The address after the stack check, or of the first instruction when there is none or the witnesses disagree.
+
+    The check ends with a branch in code that can't be preempted; where it branches to, registers are saved, and the
+    first thing that happens is the call of morestack.
+    """
+    after = record.entry
+    limit = min(end, after + _MAX_CHECK)
+    unsafe: list[tuple[int, int]] | None = None
+    for check in flow:
+        if check.kind != BRANCH or check.target is None or check.address >= limit:
+            break
+        target = check.target
+        grow = next((i for i in flow if i.address >= target), None)
+        if grow is None or grow.kind != CALL or grow.target not in morestack:
+            continue
+        if unsafe is None:
+            unsafe = _unsafe_ranges(table, record, limit)
+        if any(start <= check.address < stop for start, stop in unsafe):
+            after = check.address + check.length
     return after
 
 
-def _end_of_unsafe_prologue(table: PclnTable, record: FunctionRecord, end: int) -> int | None:
+def _unsafe_ranges(table: PclnTable, record: FunctionRecord, limit: int) -> list[tuple[int, int]]:
+    """The ranges [start, stop) before ``limit`` in which the function can't be preempted."""
     if not record.pcdata:
-        return None
-    ranges = table.values(record.pcdata[_PCDATA_UNSAFE_POINT], record.entry, end)
-    for (start, stop, value), _ in zip(ranges, range(2)):
-        if value == _UNSAFE:
-            return stop if start - record.entry <= _MAX_CHECK and stop < end else None
-    return None
+        return []
+    ranges = table.values(record.pcdata[_PCDATA_UNSAFE_POINT], record.entry, limit)
+    return [(start, stop) for start, stop, value in ranges if value == _UNSAFE]
 
 
 def _incomplete(flow: list[Instruction], start: int, end: int, handwritten: bool) -> tuple[str | None, int | None]:

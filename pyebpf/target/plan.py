@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""How a function is probed: where its entry is seen, and by which means its return.
+
+docs/architecture.md, "How a return is seen", has the rules and what happens to programs when they are broken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..binary.image import Function, Image
+from .images import Images
+from .locate import Located, locate
+from .probe import GoAbi, Probe
+from .process import Process
+
+if TYPE_CHECKING:
+    from ..binary.exits import Exits
+    from ..binary.golang import GoProgram
+
+_UNWINDER = re.compile(r"/lib(?:stdc\+\+|c\+\+|c\+\+abi|gcc_s|unwind)[.-][^/]*\Z")
+_MAX_TAIL_FUNCTIONS = 16
+_NEVER_RETURNS = "never returns"  # Exits.reason
+
+
+class Match(NamedTuple):
+    """A function to probe: found in a file, with the bytes to go past its first instruction or None."""
+
+    file: Located
+    function: Function
+    displacement: int | None
+
+
+class Planner:
+    """Plans probes for one `resolve`; the arguments are its."""
+
+    def __init__(
+        self,
+        images: Images,
+        processes: Sequence[Process],
+        executable: str | None,
+        *,
+        returns: bool,
+        allow_uretprobe: bool,
+    ) -> None:
+        self.images = images
+        self.processes = processes
+        self.executable = executable
+        self.returns = returns
+        self.allow_uretprobe = allow_uretprobe
+        self._carries_exceptions: bool | None = None
+
+    def probe(self, match: Match) -> Probe | str:
+        """The probe, or why there is none."""
+        file, function, displacement = match
+        image = self.images.of(file)
+        if function.indirect:
+            return "an indirect function: its code only chooses, at load time, the one that is called"
+        if displacement:
+            function = function._replace(name=f"{function.name}+{displacement:#x}")
+        entry = function.offset + (displacement or 0)
+        if _is_trap(image, function.address + (displacement or 0)):
+            return "begins with a trap instruction"
+        probe = Probe(
+            function,
+            file.path,
+            file.shown,
+            file.identity,
+            entry,
+            returns=(),
+            tail=False,
+            uretprobe=False,
+            go=None,
+            pids=file.pids,
+            displacement=displacement or 0,
+        )
+        if function.language == "go" and image.go is not None:
+            return self.go_probe(probe, image, image.go, at_entry=displacement is None)
+        return self.with_native_returns(probe, image) if self.returns else probe
+
+    def go_probe(self, probe: Probe, image: Image, program: GoProgram, *, at_entry: bool) -> Probe | str:
+        code = program.at(probe.function.address)
+        if code is None:
+            return "not in Go's function table"
+        sites = program.sites(code)
+        if self.returns and not sites.returns:
+            return sites.reason or "has no return instruction"
+        return probe._replace(
+            entry=image.elf.offset_of(sites.entry) if at_entry else probe.entry,
+            returns=tuple(image.elf.offset_of(address) for address in sites.returns) if self.returns else (),
+            go=GoAbi(sites.stack_abi, program.tls_offset, program.goid_offset or 0),
+        )
+
+    def with_native_returns(self, probe: Probe, image: Image) -> Probe | str:
+        from ..binary.exits import exits_of
+
+        function = probe.function
+        exits = exits_of(image.elf, image.unwind, function.address, function.size, image.cold_parts(function))
+        addresses = exits.returns if exits.reason is None else _returns_of_tail_calls(image, function, exits)
+        if addresses:
+            offsets = tuple(image.elf.offset_of(address) for address in addresses)
+            return probe._replace(returns=offsets, tail=exits.reason is not None)
+        if exits.reason == _NEVER_RETURNS:
+            return exits.reason
+        if image.go is not None:
+            # A goroutine may be moved to another stack or thread before a C function that called back returns.
+            return f"{exits.reason}; a return probe is never used in a Go program"
+        if not self.allow_uretprobe and (image.may_unwind or self.carries_exceptions()):
+            return f"{exits.reason}; a return probe would end the program if an exception passed through"
+        return probe._replace(uretprobe=True)
+
+    def carries_exceptions(self) -> bool:
+        """Can an exception, a panic or a goroutine pass through a library's frames in the programs traced?"""
+        if self._carries_exceptions is None:
+            self._carries_exceptions = any(
+                any(_UNWINDER.search(mapping.path) for mapping in process.files()) for process in self.processes
+            ) or any(image.may_unwind or image.go is not None for image in self.programs())
+        return self._carries_exceptions
+
+    def programs(self) -> list[Image]:
+        """The programs whose libraries are traced, as far as they are known."""
+        if self.executable:
+            return [self.images.of(file) for file in locate("", (), self.executable, [])]
+        return [self.images.of(file) for process in self.processes for file in locate("", [process], None, [])]
+
+
+def _returns_of_tail_calls(image: Image, function: Function, exits: Exits) -> tuple[int, ...]:
+    """All returns of a function that ends in tail calls: its own and those of the functions called; () if unproven."""
+    from ..binary.exits import exits_of
+
+    returns = set(exits.returns)
+    seen = {function.address}
+    todo = list(exits.tail_targets)
+    while todo:
+        target = todo.pop()
+        if target in seen:
+            continue
+        seen.add(target)
+        called = image.function_at(target)
+        if called is None or called.address != target or called.indirect or len(seen) > _MAX_TAIL_FUNCTIONS:
+            return ()
+        exits = exits_of(image.elf, image.unwind, target, called.size, image.cold_parts(called))
+        if called.language == "go" or (exits.reason and not exits.tail_targets):
+            return ()
+        returns.update(exits.returns)
+        todo += exits.tail_targets
+    return tuple(sorted(returns))
+
+
+def _is_trap(image: Image, address: int) -> bool:
+    """Is the instruction at `address` one that stops the program? The kernel refuses to probe most of them.
+
+    arch/x86/kernel/uprobes.c, good_insns_64. Go's runtime.abort begins with int $3.
+    """
+    code = image.elf.read(address, 4 if image.elf.machine == "arm64" else 1)
+    if image.elf.machine == "arm64":
+        word = int.from_bytes(code, "little")
+        return word & 0xFFE0001F == 0xD4200000 or word >> 16 == 0  # brk, udf
+    return code in (b"\xcc", b"\xcd", b"\xf1", b"\xf4")  # int3, int, int1, hlt

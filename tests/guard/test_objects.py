@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The eBPF objects: reproducible, free of absolute paths, of both architectures, and loadable without kernel BTF."""
+
+from __future__ import annotations
+
+import importlib.util
+import struct
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def builder() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("pyebpf_build", ROOT / "build.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_two_builds_are_equal_and_hold_no_path(builder: ModuleType, tmp_path: Path) -> None:
+    first = builder.compile_objects(tmp_path / "one")
+    second = builder.compile_objects(tmp_path / "two")
+    assert len(first) == 2 * len(list((ROOT / "bpf").glob("*.bpf.c"))) >= 6
+    for one, two in zip(first, second):
+        data = one.read_bytes()
+        assert data == two.read_bytes(), one.name
+        assert str(ROOT).encode() not in data and str(tmp_path).encode() not in data
+
+
+def sections(data: bytes) -> dict[str, bytes]:
+    shoff, shentsize, shnum, shstrndx = (struct.unpack_from("<Q", data, 40)[0], *struct.unpack_from("<HHH", data, 58))
+    headers = [struct.unpack_from("<IIQQQQIIQQ", data, shoff + i * shentsize) for i in range(shnum)]
+    names = data[headers[shstrndx][4] :][: headers[shstrndx][5]]
+    return {
+        names[h[0] : names.index(b"\0", h[0])].decode(): data[h[4] : h[4] + h[5]] for h in headers if h[1] not in (0, 8)
+    }
+
+
+@pytest.mark.parametrize("name", ["funccount", "funclatency", "funcslower"])
+def test_function_tools_carry_no_core_relocation(builder: ModuleType, tmp_path: Path, name: str) -> None:
+    """libbpf loads the kernel's BTF as soon as there is one relocation; these must load where there is no BTF."""
+    for path in builder.compile_objects(tmp_path):
+        if path.name.startswith(name + "."):
+            header = struct.unpack_from("<HBBIIIIIII", sections(path.read_bytes())[".BTF.ext"])
+            assert header[3] < 32 or header[9] == 0, f"{path} has CO-RE relocations"
+
+
+def test_registers_are_the_kernels(builder: ModuleType) -> None:
+    """struct pt_regs in vmlinux/ against the running kernel's BTF."""
+    import os
+
+    from pyebpf.core import kernel
+
+    if os.uname().machine != "x86_64":
+        pytest.skip("arch/arm64.h declares the uapi part of a larger kernel structure")
+    names = ("r15", "r14", "bp", "bx", "r11", "r8", "ax", "cx", "dx", "si", "di", "orig_ax", "ip", "flags", "sp")
+    expected = (0, 8, 32, 40, 48, 72, 80, 88, 96, 104, 112, 120, 128, 144, 152)
+    assert tuple(kernel.field_offset(f"pt_regs.{name}") for name in names) == expected
