@@ -22,13 +22,14 @@ from typing import NamedTuple
 
 from ..errors import BinaryError
 from . import switches
+from .cfi import Rule
 from .disasm import BRANCH, CALL, INDIRECT_JUMP, JUMP, OTHER, RET, TRAP, Instruction, decode
 from .elf import Elf
-from .unwind import Rule, UnwindTable
+from .unwind import UnwindTable
 
-MAX_SIZE = 4 << 20
+MAX_SIZE = 1 << 20
 """Functions and their parts together may have that many bytes."""
-_MAX_PARTS = 64
+_MAX_PARTS = 16
 _MAX_UNNAMED = 4096
 
 _ENTRY: dict[str, Rule] = {"x86-64": (7, 8), "arm64": (31, 0)}

@@ -15,46 +15,24 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from ..errors import BinaryError
+from .cfi import ABSOLUTE, OMITTED, PC_RELATIVE, Cie, Cursor, Rule, execute
 from .elf import Elf
-
-Rule = tuple[int, int]
-"""CFA = the register of that DWARF number + that many bytes."""
 
 _PT_GNU_EH_FRAME = 0x6474E550
 _STACK_POINTER = {"x86-64": 7, "arm64": 31}
 
-# Bounds. The largest record met in practice has some 3 KB, Chromium's whole table 20 MB.
-_MAX_RECORD = 1 << 20
-_MAX_TABLE = 128 << 20
-_MAX_REMEMBERED = 64
+# Bounds: node's largest record has 3 KB, its whole table 2.7 MB.
+_MAX_RECORD = 256 << 10
+_MAX_TABLE = 32 << 20
 _MAX_CACHED = 512
+_LSDA_HEADER = 64
 
-# DW_EH_PE_*: pointer encodings. The size is in the low half, what the value is relative to in bits 4-6.
-_OMITTED = 0xFF
-_ABSOLUTE, _PC_RELATIVE = 0x00, 0x10
-_INDIRECT = 0x80
-_FIXED = {0x0: "<Q", 0x2: "<H", 0x3: "<I", 0x4: "<Q", 0xA: "<h", 0xB: "<i", 0xC: "<q"}
-_ULEB, _SLEB = 0x1, 0x9
 # The header as every linker writes it: pointer to .eh_frame pcrel|sdata4, count udata4, table datarel|sdata4.
 _HEADER = struct.Struct("<BBBBiI")
 _HEADER_ENCODINGS = (1, 0x1B, 0x03, 0x3B)
-
-
-class Cie(NamedTuple):
-    """What the records of many functions have in common. ``rule`` and ``plain_return`` hold at their first byte."""
-
-    code_align: int
-    data_align: int
-    return_register: int
-    augmented: bool
-    pointer_encoding: int
-    lsda_encoding: int
-    signal_frame: bool
-    rule: Rule | None
-    plain_return: bool
 
 
 class Fde(NamedTuple):
@@ -185,17 +163,17 @@ class UnwindTable:
         if fde.lsda is None:
             return []
         offset = self._elf.offset_of(fde.lsda)
-        cursor = _Cursor(self._elf.data[offset : offset + _LSDA_HEADER], fde.lsda)
+        cursor = Cursor(self._elf.data[offset : offset + _LSDA_HEADER], fde.lsda)
         encoding = cursor.byte()
-        base = fde.start if encoding == _OMITTED else cursor.pointer(encoding)
-        if cursor.byte() != _OMITTED:
+        base = fde.start if encoding == OMITTED else cursor.pointer(encoding)
+        if cursor.byte() != OMITTED:
             cursor.uleb()
         encoding = cursor.byte() & 0x0F
         size = cursor.uleb()
         if base is None or size > _MAX_RECORD:
             raise BinaryError(f"the exception table at {fde.lsda:#x} is damaged")
         offset += cursor.at
-        cursor = _Cursor(self._elf.data[offset : offset + size], 0)
+        cursor = Cursor(self._elf.data[offset : offset + size], 0)
         pads = []
         while cursor.at < size:
             start, length, pad = (cursor.value(encoding) for _ in range(3))
@@ -206,12 +184,12 @@ class UnwindTable:
 
     # -- records
 
-    def _record(self, vaddr: int) -> _Cursor:
+    def _record(self, vaddr: int) -> Cursor:
         """A record's bytes from its CIE pointer on."""
         (length,) = struct.unpack("<I", self._elf.read(vaddr, 4))
         if not 4 <= length <= _MAX_RECORD:
             raise BinaryError(f"the unwind record at {vaddr:#x} has an impossible size")
-        return _Cursor(self._elf.read(vaddr + 4, length), vaddr + 4)
+        return Cursor(self._elf.read(vaddr + 4, length), vaddr + 4)
 
     def _read_fde(self, vaddr: int) -> Fde | None:
         try:
@@ -226,7 +204,7 @@ class UnwindTable:
             if cie.augmented:
                 length = cursor.uleb()
                 after = cursor.at + length
-                if cie.lsda_encoding != _OMITTED:
+                if cie.lsda_encoding != OMITTED:
                     lsda = cursor.pointer(cie.lsda_encoding)
                 cursor.at = after
             if start is None or size <= 0 or start + size > 1 << 64:
@@ -249,7 +227,7 @@ class UnwindTable:
             raise BinaryError(f"no CIE at {vaddr:#x}")
         augmentation = cursor.text()
         code_align, data_align, return_register = cursor.uleb(), cursor.sleb(), cursor.uleb()
-        pointers, lsda, signal = _ABSOLUTE, _OMITTED, False
+        pointers, lsda, signal = ABSOLUTE, OMITTED, False
         augmented = augmentation.startswith(b"z")
         if augmented:
             after = cursor.uleb() + cursor.at
@@ -267,10 +245,10 @@ class UnwindTable:
             cursor.at = after
         elif augmentation:
             raise BinaryError(f"the CIE at {vaddr:#x} has an unknown augmentation")
-        if pointers & 0xF0 not in (_ABSOLUTE, _PC_RELATIVE):
+        if pointers & 0xF0 not in (ABSOLUTE, PC_RELATIVE):
             raise BinaryError(f"the CIE at {vaddr:#x} has an unknown pointer encoding")
         common = (code_align, data_align, return_register, augmented, pointers, lsda, signal)
-        state = _execute(Cie(*common, None, False), cursor.rest(), 0, 1)
+        state = execute(Cie(*common, None, False), cursor.rest(), 0, 1)
         return Cie(*common, *state[2:])
 
     def _rows_of(self, fde: Fde) -> tuple[list[int], list[Rule | None]] | None:
@@ -285,176 +263,7 @@ class UnwindTable:
         if fde.cie.signal_frame:
             return None
         try:
-            addresses, rules, _, _ = _execute(fde.cie, fde.program, fde.start, fde.end, self._elf.machine == "x86-64")
+            addresses, rules, _, _ = execute(fde.cie, fde.program, fde.start, fde.end, self._elf.machine == "x86-64")
         except BinaryError:
             return None
         return addresses, rules
-
-
-# DW_CFA_*: what follows the opcodes that don't touch the CFA. r: register, u: ULEB, s: SLEB, b: block.
-_OPERANDS = {0x05: "ru", 0x06: "r", 0x07: "r", 0x08: "r", 0x09: "ru", 0x10: "rb", 0x11: "rs", 0x14: "ru", 0x15: "rs",
-             0x16: "rb", 0x2C: "", 0x2D: "", 0x2E: "u", 0x2F: "ru"}  # fmt: skip
-_ADVANCE = {0x02: "<B", 0x03: "<H", 0x04: "<I"}
-
-_State = tuple[Optional[Rule], bool]
-
-
-def _execute(
-    cie: Cie, program: bytes, start: int, end: int, watch_return: bool = False
-) -> tuple[list[int], list[Rule | None], Rule | None, bool]:
-    """Run call frame instructions: the address of each row, its rule, and the rule and return rule at the end.
-
-    ``watch_return``: rows at which the return address isn't at CFA - 8 have the rule None (x86-64, where it is there
-    from the first instruction to the last; arm64 has it in a register).
-    """
-    addresses: list[int] = []
-    rules: list[Rule | None] = []
-    rule, plain = cie.rule, cie.plain_return
-    remembered: list[_State] = []
-    location = start
-    cursor = _Cursor(program, 0)
-    size = len(program)
-    while cursor.at < size:
-        opcode = cursor.byte()
-        high = opcode & 0xC0
-        if high == 0x40 or opcode in _ADVANCE:
-            delta = opcode & 0x3F if high else cursor.fixed(_ADVANCE[opcode])
-            addresses.append(location)
-            rules.append(rule if plain or not watch_return else None)
-            location += delta * cie.code_align
-            if not start <= location < end:
-                raise BinaryError("the unwind record leaves its function")
-        elif high == 0x80:  # DW_CFA_offset
-            offset = cursor.uleb() * cie.data_align
-            if opcode & 0x3F == cie.return_register:
-                plain = offset == -8
-        elif high == 0xC0:  # DW_CFA_restore
-            if opcode & 0x3F == cie.return_register:
-                plain = cie.plain_return
-        elif opcode == 0x00:  # DW_CFA_nop
-            pass
-        elif opcode == 0x0A:  # DW_CFA_remember_state
-            if len(remembered) >= _MAX_REMEMBERED:
-                raise BinaryError("the unwind record remembers too many states")
-            remembered.append((rule, plain))
-        elif opcode == 0x0B:  # DW_CFA_restore_state
-            if not remembered:
-                raise BinaryError("the unwind record restores a state that it didn't remember")
-            rule, plain = remembered.pop()
-        elif opcode == 0x0C:  # DW_CFA_def_cfa
-            register = cursor.uleb()
-            rule = register, cursor.uleb()
-        elif opcode == 0x12:  # DW_CFA_def_cfa_sf
-            register = cursor.uleb()
-            rule = register, cursor.sleb() * cie.data_align
-        elif opcode == 0x0D:  # DW_CFA_def_cfa_register
-            register = cursor.uleb()
-            rule = (register, rule[1]) if rule is not None else None
-        elif opcode == 0x0E or opcode == 0x13:  # DW_CFA_def_cfa_offset, .._sf
-            offset = cursor.uleb() if opcode == 0x0E else cursor.sleb() * cie.data_align
-            rule = (rule[0], offset) if rule is not None else None
-        elif opcode == 0x0F:  # DW_CFA_def_cfa_expression
-            cursor.skip(cursor.uleb())
-            rule = None
-        elif opcode in _OPERANDS:
-            for operand in _OPERANDS[opcode]:
-                if operand == "r":
-                    if cursor.uleb() == cie.return_register:
-                        plain = cie.plain_return and opcode == 0x06  # DW_CFA_restore_extended
-                elif operand == "b":
-                    cursor.skip(cursor.uleb())
-                else:
-                    cursor.uleb()  # an SLEB has the same length
-        else:
-            raise BinaryError(f"unknown call frame instruction {opcode:#x}")
-    addresses.append(location)
-    rules.append(rule if plain or not watch_return else None)
-    return addresses, rules, rule, plain
-
-
-_LSDA_HEADER = 64
-
-
-class _Cursor:
-    """Reads bytes one value after the other; BinaryError at the end of them. ``base``: address of the first."""
-
-    __slots__ = ("at", "base", "data")
-
-    def __init__(self, data: bytes, base: int) -> None:
-        self.data = data
-        self.base = base
-        self.at = 0
-
-    def byte(self) -> int:
-        at = self.at
-        if not 0 <= at < len(self.data):
-            raise BinaryError("a table ends in the middle of a record")
-        self.at = at + 1
-        return self.data[at]
-
-    def skip(self, size: int) -> None:
-        if size > len(self.data) - self.at:
-            raise BinaryError("a table ends in the middle of a record")
-        self.at += size
-
-    def fixed(self, layout: str) -> int:
-        try:
-            (value,) = struct.unpack_from(layout, self.data, self.at)
-        except struct.error:
-            raise BinaryError("a table ends in the middle of a record") from None
-        self.at += struct.calcsize(layout)
-        return int(value)
-
-    def uleb(self) -> int:
-        value = shift = 0
-        while shift < 70:
-            byte = self.byte()
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return value
-        raise BinaryError("a number of more than 64 bits")
-
-    def sleb(self) -> int:
-        before = self.at
-        value = self.uleb()
-        bits = 7 * (self.at - before)
-        return value - (1 << bits) if value >> bits - 1 else value
-
-    def text(self) -> bytes:
-        end = self.data.find(b"\0", self.at)
-        if end < 0:
-            raise BinaryError("a table ends in the middle of a record")
-        text = self.data[self.at : end]
-        self.at = end + 1
-        return text
-
-    def rest(self) -> bytes:
-        if not 0 <= self.at <= len(self.data):
-            raise BinaryError("a table ends in the middle of a record")
-        return self.data[self.at :]
-
-    def value(self, encoding: int) -> int:
-        """A number in one of the formats that DW_EH_PE knows."""
-        if encoding == _ULEB:
-            return self.uleb()
-        if encoding == _SLEB:
-            return self.sleb()
-        layout = _FIXED.get(encoding)
-        if layout is None:
-            raise BinaryError(f"unknown pointer encoding {encoding:#x}")
-        return self.fixed(layout)
-
-    def pointer(self, encoding: int) -> int | None:
-        """An address; None for a null pointer."""
-        where = self.base + self.at
-        value = self.value(encoding & 0x0F)
-        if not value:
-            return None
-        if encoding & 0x70 == _PC_RELATIVE:
-            value += where
-        elif encoding & 0x70 != _ABSOLUTE:
-            raise BinaryError(f"unknown pointer encoding {encoding:#x}")
-        if encoding & _INDIRECT:
-            raise BinaryError("an indirect pointer")
-        return value % (1 << 64)

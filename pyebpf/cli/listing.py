@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pyebpf.cli import exits, options
 from pyebpf.output.text import safe
 from pyebpf.target.command import Command
-from pyebpf.target.resolve import Probe, Resolution, resolve
+from pyebpf.target.probe import Probe, Resolution
+from pyebpf.target.resolve import resolve
 
 
 def main(argv: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ from pyebpf.cli import exits
 from pyebpf.cli.watch import Watch
 from pyebpf.output.text import safe
 from pyebpf.target.command import Command
-from pyebpf.target.resolve import Skipped
+from pyebpf.target.probe import Skipped
 from pyebpf.tools.probes import Losses
 from pyebpf.tools.session import Session
 

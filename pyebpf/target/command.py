@@ -43,6 +43,7 @@ class Command:
             TargetError: the command is empty, malformed, or can't be executed.
         """
         self._gate = self._gate_read = self._errors = self._pidfd = -1
+        self.pid = 0
         self.returncode: int | None = None
         self.argv = _arguments(argv)
         self.executable = _program(self.argv[0])
@@ -51,27 +52,30 @@ class Command:
     def _fork(self) -> None:
         import signal
 
-        gate_read, gate_write = os.pipe()
-        errors_read, errors_write = os.pipe()
-        # Blocked until the child has let go of this process's handlers: one must never run there.
-        mask = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+        fds: list[int] = []
         try:
-            pid = os.fork()
-            if pid == 0:
-                self._child(gate_read, gate_write, errors_write)
+            fds += os.pipe()
+            fds += os.pipe()
+            gate_read, gate_write, errors_read, errors_write = fds
+            # Blocked until the child has let go of this process's handlers: one must never run there.
+            mask = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+            try:
+                self.pid = os.fork()
+                if self.pid == 0:
+                    self._child(gate_read, gate_write, errors_write)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            self._pidfd = os.pidfd_open(self.pid)
         except OSError as error:
-            for fd in (gate_read, gate_write, errors_read):
+            for fd in fds:
                 os.close(fd)
+            if self.pid:
+                self.wait()  # it ends as its gate is closed
             raise TargetError(f"can't start {self.argv[0]}: {error.strerror}") from None
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            os.close(errors_write)
-        self.pid = pid
-        self._gate = gate_write
+        os.close(errors_write)
+        self._gate, self._errors = gate_write, errors_read
         # Kept so that writing can't fail, nor raise SIGPIPE, if the child is killed at the gate.
         self._gate_read = gate_read
-        self._errors = errors_read
-        self._pidfd = os.pidfd_open(pid)
 
     def _child(self, gate: int, gate_write: int, errors: int) -> None:
         """What the child does; never returns, whatever happens."""

@@ -123,11 +123,12 @@ def _in_process(file: str, process: Process, notes: list[str]) -> list[tuple[str
         return [_executable(process)]
     if "/" in file:
         return [_by_path(file, process, notes)]
-    libraries = process.libraries(file)
-    is_program = os.path.basename(process.program) == file
+    program_path = process.program
+    is_program = os.path.basename(program_path) == file
+    libraries = [mapping for mapping in process.libraries(file) if mapping.path != program_path]
     if libraries:
         if is_program:
-            notes.append(f"{file}: the library {libraries[0].path} is traced, not the program {process.program}")
+            notes.append(f"{file}: the library {libraries[0].path} is traced, not the program {program_path}")
         return [(process.path_for(mapping), mapping.path) for mapping in libraries]
     if is_program:
         return [_executable(process)]

@@ -104,7 +104,7 @@ class Planner:
             return probe._replace(returns=offsets, tail=exits.reason is not None)
         if exits.reason == _NEVER_RETURNS:
             return exits.reason
-        if image.go is not None:
+        if image.go is not None or any(program.go is not None for program in self.programs()):
             # A goroutine may be moved to another stack or thread before a C function that called back returns.
             return f"{exits.reason}; a return probe is never used in a Go program"
         if not self.allow_uretprobe and (image.may_unwind or self.carries_exceptions()):
@@ -112,11 +112,11 @@ class Planner:
         return probe._replace(uretprobe=True)
 
     def carries_exceptions(self) -> bool:
-        """Can an exception, a panic or a goroutine pass through a library's frames in the programs traced?"""
+        """Can an exception or a panic pass through a library's frames in the programs traced?"""
         if self._carries_exceptions is None:
             self._carries_exceptions = any(
                 any(_UNWINDER.search(mapping.path) for mapping in process.files()) for process in self.processes
-            ) or any(image.may_unwind or image.go is not None for image in self.programs())
+            ) or any(program.may_unwind for program in self.programs())
         return self._carries_exceptions
 
     def programs(self) -> list[Image]:

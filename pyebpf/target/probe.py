@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..binary.image import Function, Image
+from ..errors import BinaryError
 
 _MAX_NAMED = 5
 _MAX_INLINED = 20
@@ -91,7 +92,12 @@ class Resolution(NamedTuple):
                 if names:
                     notes.append(f"calls of these {len(names)} functions that the compiler inlined are not seen")
                 continue
-            for name, callers in image.go.inlined_into(names).items():
+            try:
+                inlined = image.go.inlined_into(names)
+            except BinaryError as error:
+                notes.append(f"where functions were inlined can't be told: {error}")
+                continue
+            for name, callers in inlined.items():
                 places = "1 place" if len(callers) == 1 else f"{len(callers)} places"
                 notes.append(f"{name}: also inlined at {places} ({some(callers)}); those calls are not seen")
         return tuple(notes)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pyebpf.core.object import Object
 from pyebpf.target.command import Command
-from pyebpf.target.resolve import Resolution
+from pyebpf.target.probe import Resolution
 from pyebpf.tools.probes import Losses, Probes
 from pyebpf.tools.session import IntervalSession, TracedFunction, resolve_for
 from pyebpf.tools.stripes import Stripes

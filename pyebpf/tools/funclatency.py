@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pyebpf.core.object import Object
 from pyebpf.target.command import Command
-from pyebpf.target.resolve import Resolution
+from pyebpf.target.probe import Resolution
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
 from pyebpf.tools.histogram import BUCKETS, Histogram, merge
 from pyebpf.tools.probes import Probes

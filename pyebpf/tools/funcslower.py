@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pyebpf.core.object import Object
 from pyebpf.core.ringbuf import RingBuffer, unpack_words
 from pyebpf.target.command import Command
-from pyebpf.target.resolve import Resolution
+from pyebpf.target.probe import Resolution
 from pyebpf.target.stacks import Frame, KernelSymbols, UserSymbols
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
 from pyebpf.tools.probes import Probes

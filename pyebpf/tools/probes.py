@@ -11,7 +11,7 @@ from pyebpf.core import kernel
 from pyebpf.core.link import Ladder, Links, Refused, Site
 from pyebpf.core.object import Object, open_bundled
 from pyebpf.errors import AttachError, Unsupported
-from pyebpf.target.resolve import Probe, Resolution, Skipped
+from pyebpf.target.probe import Probe, Resolution, Skipped
 
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 

@@ -9,7 +9,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from pyebpf.errors import StateError
 from pyebpf.target.command import Command
-from pyebpf.target.resolve import Probe, Resolution, Skipped, resolve
+from pyebpf.target.probe import Probe, Resolution, Skipped
+from pyebpf.target.resolve import resolve
 from pyebpf.tools.probes import Losses, Probes
 
 _Self = TypeVar("_Self", bound="Session")

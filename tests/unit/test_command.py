@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -159,6 +161,25 @@ def test_no_descriptor_of_ours_reaches_it() -> None:
         reached = {int(name) for name in os.listdir(f"/proc/{command.pid}/fd")}
         assert all(os.get_inheritable(fd) for fd in reached)
         assert not reached & {file.fileno(), command.fileno(), other.fileno()}
+
+
+@pytest.mark.parametrize("spare", range(5))
+def test_out_of_descriptors(spare: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, descriptors())) + 8, hard))
+    taken: list[int] = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        for _ in range(spare):
+            os.close(taken.pop())
+        with pytest.raises(TargetError, match="Too many open files"):
+            Command("/bin/true")
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("argv", ["no-such-program-anywhere x", ["/no/such/file"], "./nothing"])

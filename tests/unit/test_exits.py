@@ -190,10 +190,20 @@ two: sum -= callee(1); goto next;
 three: v = sum;
     return handlers[sum & 3];
 }
-PART int many_arguments(int a, int b, int c, int d, int e, int f, int g, int h, int *i) { return callee(h) + *i + g; }
 """
-RETURNING = ("plain", "calls", "two_returns", "cases", "leaf_cases", "moved", "dies", "buffer", "recursion", "loop")
-RETURNING += ("goto_table", "many_arguments")
+RETURNING = (
+    "plain",
+    "leaf_cases",
+    "loop",
+    "calls",
+    "two_returns",
+    "cases",
+    "moved",
+    "dies",
+    "buffer",
+    "recursion",
+    "goto_table",
+)
 
 
 def check_fixture(known: Functions, optimised: bool, but: tuple[str, ...] = ()) -> None:

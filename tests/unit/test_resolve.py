@@ -282,6 +282,18 @@ def test_executable_of_a_process(folder: Path, start: Callable[..., int]) -> Non
         assert probe.image_id == identity(folder / "prog")
         assert identity(probe.path) == probe.image_id
         assert probe.pids == (pid,)
+        assert resolve([target], pids=[pid], returns=False).notes == ()
+
+
+def test_nothing_is_read_that_is_not_needed(
+    folder: Path, start: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = start(folder / "prog", "x")
+    monkeypatch.setattr("pyebpf.target.process.read_maps", lambda *_: pytest.fail("read its maps"))
+    monkeypatch.setattr("pyebpf.target.libraries.read_cache", lambda *_: pytest.fail("read ld.so's cache"))
+    for target in (":plain", f"{folder}/prog:plain"):
+        resolve([target], pids=[pid], returns=False)
+    resolve([f"{folder}/prog:plain", f"{folder}/cpp:shop::Cart::add"], returns=True)
 
 
 def test_library_of_a_process(folder: Path, start: Callable[..., int]) -> None:
@@ -571,6 +583,19 @@ def test_go_function_that_never_returns(server: Path) -> None:
     assert all(probe.returns and not probe.uretprobe for probe in resolution.probes)
     with pytest.raises(TargetError, match="never returns"):
         resolve([f"{server}:main.forever"], returns=True, allow_uretprobe=True)
+
+
+def test_return_probe_is_never_used_in_a_go_program(folder: Path, server: Path) -> None:
+    target = f"{folder}/libpyebpftest.so.2:through"
+    with pytest.raises(TargetError, match="never used in a Go program"):
+        resolve([target], executable=str(server), returns=True, allow_uretprobe=True)
+
+
+def test_go_entry_named_twice(server: Path) -> None:
+    probe = only(resolve([f"{server}:main.(*Arith).Mul"], returns=False))
+    inside = probe.entry - probe.function.offset
+    assert inside > 0
+    assert only(resolve([f"{server}:main.(*Arith).Mul", f"{server}:main.*.Mul+{inside}"], returns=False)) == probe
 
 
 def test_go_inlining(server: Path) -> None:

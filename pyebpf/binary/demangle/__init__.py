@@ -48,8 +48,8 @@ def _from_bytes(text: str) -> str:
 
 
 def language_of(name: str) -> str:
-    """"c++" or "rust" for a mangled name, "c" for any other."""
-    if name.startswith("_Z") or name.startswith("_R"):
+    """The language a symbol is mangled for: "c++", "rust", or "c" when it isn't mangled."""
+    if name.startswith(("_Z", "_R")):
         from . import rust
 
         if name.startswith("_R"):

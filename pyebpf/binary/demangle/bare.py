@@ -25,7 +25,7 @@ _CLOSES = {")": "(", "}": "{", "]": "[", ">": "<"}
 
 
 def without_parameters(demangled: str) -> str:
-    """Without clone suffix, qualifiers of ``this``, parameters and return type; what has no parameters comes back as is."""
+    """See `pyebpf.binary.demangle.without_parameters`."""
     if len(demangled) > MAX_LENGTH:
         return demangled
     text = demangled.partition(" [clone ")[0]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What a mangled name must contain if its demangled form is to match a glob: a prefilter over a string table.
 
-An identifier stands literally in a mangled name, wherever in the demangled one it appears: a substitution can only
-repeat what stood there before. In C++, and outside of ``<>`` in Rust, its length stands before it. What is no identifier
-(types, operators, ``std::``, "vtable for", numbers) is made by the demangler, so it says nothing; and a word in the glob
-says nothing if it may be part of one of those.
+An identifier stands literally in the mangled name, wherever in the demangled one it appears: a substitution can only
+repeat what stood there before. In C++, and outside of ``<>`` in Rust, its length stands before it. What is no
+identifier (types, operators, ``std::``, "vtable for", numbers) is made by the demangler: a word of the glob says
+nothing if it may be part of one of those.
 """
 
 from __future__ import annotations
@@ -38,16 +38,25 @@ def _words(texts: list[str]) -> list[str]:
 
 # Words that may stand next to `::` though no identifier was mangled.
 _TYPES = frozenset(
-    _words([*BUILTINS.values(), *D_BUILTINS.values(), *[text for text, _ in STD_SUBSTITUTIONS.values()], _RUST])
-    + ["auto", "operator", "decltype"]
+    _words(
+        [
+            *BUILTINS.values(),
+            *D_BUILTINS.values(),
+            *[text for text, _ in STD_SUBSTITUTIONS.values()],
+            "auto operator decltype",
+            _RUST,
+        ]
+    )
 )
 # Every word the demangler makes, with a space on either side.
-_GENERATED = " %s " % " ".join(
-    sorted(
-        _TYPES.union(
-            _words([*[text for text, _ in OPERATORS.values()], *SPECIAL_NAMES.values(), *SPECIAL_TYPES.values(), _MADE])
-        )
-    )
+_GENERATED = " ".join(
+    [
+        "",
+        *sorted(_TYPES),
+        *_words([text for text, _ in OPERATORS.values()]),
+        *_words([*SPECIAL_NAMES.values(), *SPECIAL_TYPES.values(), _MADE]),
+        "",
+    ]
 )
 
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The <expression> productions of the Itanium C++ ABI's mangling grammar: in decltype, array bounds, template arguments.
+"""The <expression> productions of the Itanium C++ ABI's mangling grammar: decltype, array bounds, template arguments.
 
 An expression is its text and whether it is simple: one that isn't gets parentheses when it becomes an operand.
 """
 
 from __future__ import annotations
 
-from .itanium_types import Argument, Failure, Types, flat
+from .itanium_state import Argument, Failure, flat
+from .itanium_types import Types
 from .operators import LITERAL_SUFFIXES, OPERATORS
 
 _DIGITS = "0123456789"
@@ -156,10 +157,9 @@ class Expressions(Types):
         if self.text[self.pos] == "T":
             self.pos += 1
             return "this"
-        if self.text[self.pos] in _DIGITS:
-            if self.text[self.pos - 1] == "L":
-                self.number()
-                self.expect("p")
+        if self.text[self.pos - 1] == "L":
+            self.number()
+            self.expect("p")
         self.qualifiers()
         return "{parm#" + str(self.compact_number() + 1) + "}"
 

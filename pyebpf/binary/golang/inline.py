@@ -69,13 +69,15 @@ class InlineTrees:
         if not owners:
             return set()
         starts = sorted(owners)
-        entries = self._table.entries()
-        found: set[int] = set()
+        lowest: dict[int, int] = {}  # tree -> the first of its entries with this name
         for vaddr in self._occurrences(name_offset, starts[0]):
             tree = starts[max(0, bisect_right(starts, vaddr) - 1)]
             number, rest = divmod(vaddr - tree - self._name_at, self._entry_size)
-            if number < 0 or rest:
-                continue
+            if number >= 0 and not rest:
+                lowest.setdefault(tree, number)
+        entries = self._table.entries()
+        found: set[int] = set()
+        for tree, number in lowest.items():
             for index in owners[tree]:
                 record = self._table.record(index)
                 stream = record.pcdata[_PCDATA_INL_TREE_INDEX]

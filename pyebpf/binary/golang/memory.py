@@ -15,6 +15,7 @@ _R_RELATIVE = {"x86-64": 8, "arm64": 1027}
 _RELA_SIZE = 24
 _MAX_DYNAMIC = 1024
 _MAX_TEXT = 1 << 12
+_MAX_CANDIDATES = 1024
 
 # Where the linkers put Go's module data, likeliest first.
 _DATA_SECTIONS = (".go.module", ".noptrdata", ".data", ".data.rel.ro", ".data.rel.ro.local")
@@ -84,7 +85,7 @@ class Memory:
         """Addresses of aligned data where the words ``first`` and ``second`` stand side by side."""
         if first <= 0:
             return
-        for start in self._find_rela_entry(struct.pack("<Q", first), 16):
+        for start, _ in zip(self._find_rela_entry(struct.pack("<Q", first), 16), range(_MAX_CANDIDATES)):
             vaddr = int.from_bytes(self._rela[start : start + 8], "little")
             if vaddr % 8 == 0 and self.word(vaddr + 8) == second:
                 yield vaddr

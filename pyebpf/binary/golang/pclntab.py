@@ -31,6 +31,7 @@ _GO_SECTIONS = (*_SECTIONS, ".go.buildinfo", ".note.go.buildid")
 _MAGIC = re.compile(rb"[\xf0\xf1\xfa\xfb]\xff\xff\xff\0\0[\x01\x04]\x08", re.DOTALL)
 
 _MAX_FUNCTIONS = 1 << 22
+_MAX_CANDIDATES = 1 << 12
 _MAX_NAME = 1 << 16
 _MAX_PCDATA = 64
 _MAX_FILE_NAME = 1 << 12
@@ -221,13 +222,16 @@ class PclnTable:
 
     def name_at(self, offset: int) -> str:
         """The name at ``offset`` in the table of names. Raises BinaryError when there is none."""
-        start = self._names + offset
-        end = min(start + _MAX_NAME, self._names_end)
-        raw = bytes(self._data[start:end]) if offset >= 0 and start < end else b""
-        length = raw.find(b"\0")
-        if length < 0:
-            raise self._lie("has a name without end")
-        return raw[:length].decode("utf-8", "backslashreplace")
+        return self._raw_name(offset).decode("utf-8", "backslashreplace")
+
+    def _raw_name(self, offset: int) -> bytes:
+        start, end = self._names + offset, self._names_end
+        for size in (256, _MAX_NAME):  # nearly all are short
+            raw = bytes(self._data[start : min(start + size, end)]) if offset >= 0 else b""
+            length = raw.find(b"\0")
+            if length >= 0:
+                return raw[:length]
+        raise self._lie("has a name without end")
 
     def find_name(self, name: str) -> set[int]:
         """Offsets in the table of names where ``name`` stands; some may be the end of a longer one."""
@@ -244,12 +248,8 @@ class PclnTable:
         """The offsets of the names that contain ``fragment``, which isn't empty."""
         data, (start, end) = self.elf.data, self._names_range()
         if self.oldest_release == (1, 2):  # other things stand between the names
-            table = bytes(self._data)
-            return {
-                offset
-                for offset in self.name_offsets()
-                if 0 <= table.find(fragment, offset) < table.find(b"\0", offset)
-            }
+            offsets = set(self.name_offsets())
+            return {offset for offset in offsets if fragment in self._raw_name(offset)}
         found = set()
         position = data.find(fragment, start, end)
         while position >= 0:
@@ -369,11 +369,15 @@ def find_table(memory: Memory) -> PclnTable | None:
     marked = any(elf.section(name) is not None for name in _GO_SECTIONS)
     if elf.sections and not marked:
         return None
+    candidates = 0
     for segment in elf.segments:
         if segment.type != PT_LOAD:
             continue
         end = segment.offset + segment.filesz
         for match in _MAGIC.finditer(elf.data, segment.offset, end):
+            candidates += 1
+            if candidates > _MAX_CANDIDATES:
+                raise BinaryError(f"{elf.path}: too many places look like a Go function table")
             try:
                 return PclnTable(memory, match.start(), end - match.start())
             except BinaryError:

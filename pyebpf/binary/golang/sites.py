@@ -23,7 +23,7 @@ _PCDATA_UNSAFE_POINT = 0
 _UNSAFE = -2
 _MAX_CHECK = 64  # the longest stack check, in bytes
 
-_MAX_CODE = 1 << 24
+_MAX_CODE = 1 << 21
 
 _TLS_LOAD = re.compile(rb"\x64[\x48-\x4f]\x8b")  # mov reg, fs:...
 
@@ -50,7 +50,6 @@ class Surroundings(NamedTuple):
     Attributes:
         morestack: addresses of runtime.morestack and its variants.
         stack_abi: the whole program passes arguments on the stack (Go before 1.17 on x86-64).
-        name_of: the name of the function at an address, for messages.
     """
 
     morestack: frozenset[int]
@@ -162,12 +161,12 @@ def _contradiction(
             if i.kind in (JUMP, BRANCH) and i.target not in begins:
                 return f"has data in its code before {i.target:#x}"
     try:
-        left = list(returns)
+        proven = 0
         for start, stop, depth in table.values(record.stack, record.entry, record.entry + len(code)):
-            while left and start <= left[0] < stop:
+            while proven < len(returns) and start <= returns[proven] < stop:
                 if depth:
-                    return f"has a frame of {depth} bytes at its RET at {left[0]:#x}"
-                left.pop(0)
+                    return f"has a frame of {depth} bytes at its RET at {returns[proven]:#x}"
+                proven += 1
     except BinaryError as error:
         return str(error)
-    return f"has no stack depth for its RET at {left[0]:#x}" if left else None
+    return f"has no stack depth for its RET at {returns[proven]:#x}" if proven < len(returns) else None

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""funccount against programs that count themselves."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import targets
+
+import pyebpf
+
+
+def test_every_rung_counts_right(rung: str) -> None:
+    with targets.run(targets.compiled("calls.c"), "-n", "997", "hot", "many") as target:
+        with pyebpf.count(f"{target.path}:hot", f"{target.path}:many") as counts:
+            truth = target.go()
+            seen = counts.snapshot()
+    assert (seen["hot"], seen["many"]) == (997, 997) == (truth["calls"]["hot"], truth["calls"]["many"])
+
+
+@pytest.mark.parametrize("flags", [(), ("-no-pie",), ("-static",), ("-static-pie",)], ids=lambda f: " ".join(f) or "pie")
+def test_kinds_of_executable(flags: tuple[str, ...]) -> None:
+    with targets.run(targets.compiled("calls.c", *flags), "-n", "997", "hot") as target:
+        with pyebpf.count(f"{target.path}:hot") as counts:
+            target.go()
+            assert counts.snapshot()["hot"] == 997
+
+
+def test_threads_and_pid_filter(rung: str) -> None:
+    """All threads of the process that was asked for, none of another that runs the same file."""
+    program = targets.compiled("calls.c")
+    with targets.run(program, "-n", "997", "-t", "7", "threads") as wanted, targets.run(
+        program, "-n", "23", "-t", "3", "threads"
+    ) as other:
+        with pyebpf.count(":threaded", pid=wanted.pid) as counts:
+            truth, _ = wanted.go(), other.go()
+            assert counts.snapshot()["threaded"] == 7 * 997 == truth["calls"]["threaded"]
+
+
+def test_two_pids(rung: str) -> None:
+    program = targets.compiled("calls.c")
+    with targets.run(program, "-n", "997", "hot") as one, targets.run(program, "-n", "23", "hot") as two, targets.run(
+        program, "-n", "10007", "hot"
+    ) as unwanted:
+        with pyebpf.count(":hot", pid=[one.pid, two.pid]) as counts:
+            for target in (one, two, unwanted):
+                target.go()
+            assert counts.snapshot()["hot"] == 997 + 23
+
+
+def test_intervals_lose_nothing() -> None:
+    with targets.run(targets.compiled("calls.c"), "-n", "100003", "hot") as target:
+        with pyebpf.count(f"{target.path}:hot") as counts:
+            worker = threading.Thread(target=target.go)
+            worker.start()
+            total, intervals = 0, 0
+            while worker.is_alive():
+                total += counts.interval()["hot"]
+                intervals += 1
+            total += counts.interval()["hot"]
+    assert total == 100003 and intervals > 1
+
+
+def test_library_of_a_process() -> None:
+    """LIB:PATTERN through the process's own mappings, and a library loaded before we came."""
+    library = targets.compiled("libwork.c", "-fPIC", "-shared", "-Wl,-soname,libwork.so")
+    shared = library.with_name("libwork.so")
+    if not shared.exists():
+        shared.symlink_to(library)
+    with targets.run(targets.compiled("calls.c"), "-n", "997", "-l", str(shared), "dlopen") as target:
+        with pyebpf.count(f"{shared}:work") as counts:
+            target.go()
+            assert counts.snapshot()["work"] == 997
+
+
+def test_cpp_names() -> None:
+    """Demangled names, without parameters, overloads apart, and the raw symbol."""
+    with targets.run(targets.compiled("throws.cpp"), "-k", "23", "-m", "997") as target:
+        with pyebpf.count(f"{target.path}:shop::scale*", f"{target.path}:plain_c") as counts:
+            truth = target.go()
+            seen = counts.snapshot()
+    expected = {name: n for name, n in truth["calls"].items() if name.startswith("shop::scale(") or name == "plain_c"}
+    assert len(expected) == 4
+    normal = {function.name.replace("[abi:cxx11]", ""): n for function, n in seen.items()}
+    for name, n in expected.items():
+        matching = [count for shown, count in normal.items() if shown == name or "string" in shown and "string" in name]
+        assert matching == [n], (name, normal)
+
+
+def test_fork_is_another_process() -> None:
+    with targets.run(targets.compiled("calls.c"), "-n", "997", "fork") as target:
+        with pyebpf.count(":hot", pid=target.pid) as mine, pyebpf.count(f"{target.path}:hot") as everyone:
+            truth = target.go()
+            assert mine.snapshot()["hot"] == truth["calls"]["hot"] == 997
+            assert everyone.snapshot()["hot"] == 997 + truth["child"]["calls"]
+
+
+def test_overlapping_patterns_count_once() -> None:
+    with targets.run(targets.compiled("calls.c"), "-n", "997", "hot") as target:
+        with pyebpf.count(f"{target.path}:hot", f"{target.path}:h?t", f"{target.path}:hot*") as counts:
+            target.go()
+            assert counts.snapshot()["hot"] == 997
+            assert [function.name for function in counts.functions].count("hot") == 1
+
+
+def test_session_after_close() -> None:
+    counts = pyebpf.count(f"{targets.compiled('calls.c')}:hot")
+    counts.close()
+    counts.close()
+    with pytest.raises(pyebpf.StateError):
+        counts.snapshot()
+
+
+def test_command_is_traced_from_its_first_instruction() -> None:
+    from pyebpf.target.command import Command
+
+    program = targets.compiled("calls.c")
+    with Command(["sh", "-c", f"exec {program} -n 997 hot </dev/null >/dev/null"]) as shell:
+        with pyebpf.count(f"{program}:hot", f"{program}:main", command=shell) as counts:
+            shell.release()
+            deadline = time.monotonic() + targets.DEADLINE
+            while shell.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            seen = counts.snapshot()
+    assert (seen["main"], seen["hot"]) == (1, 997)

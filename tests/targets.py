@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The programs of ``tests/programs``, compiled once a session, started, and asked for the truth.
+
+Use::
+
+    with targets.run(targets.c_program("calls"), "-n", "997", "hot") as target:
+        with pyebpf.count(f"{target.path}:hot") as counts:
+            truth = target.go()          # lets it work, waits for its end
+            assert counts.snapshot()["hot"] == truth["calls"]["hot"] == 997
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import toolchains
+
+PROGRAMS = Path(__file__).resolve().parent / "programs"
+_COMPILERS = {
+    ".c": ("gcc", "-g", "-O2", "-Wall", "-pthread"),
+    ".cpp": ("g++", "-std=c++17", "-g", "-O2", "-Wall", "-pthread"),
+    ".rs": ("rustc", "--edition", "2021", "-g", "-C", "opt-level=2"),
+}
+DEADLINE = 120  # seconds; a target that needs longer has a fault
+
+
+@functools.lru_cache(maxsize=None)
+def _folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="pyebpf-targets-"))
+
+
+@functools.lru_cache(maxsize=None)
+def compiled(source: str, *flags: str, compiler: str | None = None) -> Path:
+    """Compiles a program of ``tests/programs`` with its language's compiler and more flags."""
+    path = PROGRAMS / source
+    command = list(_COMPILERS[path.suffix])
+    if compiler:
+        command[0] = compiler
+    name = f"{path.stem}-{hashlib.sha1(repr((command, flags)).encode()).hexdigest()[:8]}"
+    output = _folder() / name / path.stem
+    output.parent.mkdir(exist_ok=True)
+    libraries = ["-ldl"] if path.suffix == ".c" else []
+    subprocess.run([*command, *flags, "-o", str(output), str(path), *libraries], check=True, cwd=PROGRAMS)
+    return output
+
+
+def go_program(name: str, version: str = "local", *flags: str) -> Path:
+    """Builds a program of ``tests/programs/go`` with a Go version ("1.21", "local")."""
+    output = _folder() / f"{name}-{version}-{hashlib.sha1(repr(flags).encode()).hexdigest()[:8]}" / name
+    if not output.exists():
+        output.parent.mkdir(exist_ok=True)
+        source = PROGRAMS / "go"
+        package = "." if name == "generic" else f"./{name}"
+        folder = source / name if name == "generic" else source
+        toolchains.go(version).build(folder, output, flags=flags)
+    return output
+
+
+class Target:
+    """A started program that waits for the word.
+
+    Attributes:
+        pid: its process number.
+        path: the executable.
+    """
+
+    def __init__(self, path: Path, arguments: Sequence[str], env: dict[str, str] | None = None) -> None:
+        self.path = path
+        self._process = subprocess.Popen(
+            [str(path), *arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})},
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        ready = self._process.stdout.readline()
+        assert ready, f"{path} died before it was ready"
+        self.pid: int = json.loads(ready)["pid"]
+
+    def begin(self) -> None:
+        """Lets it work."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
+    def truth(self) -> dict[str, Any]:
+        """Waits for its end; returns what it says it did."""
+        output, _ = self._process.communicate(timeout=DEADLINE)
+        assert self._process.returncode == 0, f"{self.path} ended with {self._process.returncode}: {output}"
+        result: dict[str, Any] = json.loads(output.splitlines()[-1])
+        return result
+
+    def go(self) -> dict[str, Any]:
+        """`begin`, then `truth`."""
+        self.begin()
+        return self.truth()
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        if self.alive():
+            self._process.kill()
+        self._process.communicate()
+
+
+@contextmanager
+def run(path: Path, *arguments: str, env: dict[str, str] | None = None) -> Iterator[Target]:
+    """Starts a program; kills it at the end if it still runs."""
+    target = Target(path, arguments, env)
+    try:
+        yield target
+    finally:
+        if target.alive():
+            target.kill()
+
+
+def bpf_ids() -> dict[str, set[int]]:
+    """The ids of all eBPF programs, maps and links in the kernel (``BPF_*_GET_NEXT_ID``)."""
+    import struct
+
+    from pyebpf.core import bpf, libbpf
+
+    libbpf.lib()
+    found: dict[str, set[int]] = {}
+    for kind, command in (("programs", 11), ("maps", 12), ("links", 31)):
+        ids: set[int] = set()
+        current = 0
+        while True:
+            attr = libbpf.ffi.new("char[]", struct.pack("<III", current, 0, 0))
+            if bpf.bpf_inout(command, attr, 12) < 0:
+                break
+            current = struct.unpack_from("<I", libbpf.ffi.buffer(attr), 4)[0]
+            ids.add(current)
+        found[kind] = ids
+    return found
