@@ -58,10 +58,7 @@ def go_program(name: str, version: str = "local", *flags: str) -> Path:
     output = _folder() / f"{name}-{version}-{hashlib.sha1(repr(flags).encode()).hexdigest()[:8]}" / name
     if not output.exists():
         output.parent.mkdir(exist_ok=True)
-        source = PROGRAMS / "go"
-        package = "." if name == "generic" else f"./{name}"
-        folder = source / name if name == "generic" else source
-        toolchains.go(version).build(folder, output, flags=flags)
+        toolchains.go(version).build(PROGRAMS / "go" / name, output, flags=flags)
     return output
 
 

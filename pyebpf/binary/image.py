@@ -81,7 +81,7 @@ class Image:
         self._go: tuple[GoProgram | None] | None = None
         self._unwind: tuple[UnwindTable | None] | None = None
         self._may_unwind: bool | None = None
-        self._readable: dict[str, str] = {}
+        self._readable: dict[str, tuple[str, str]] = {}
 
     @classmethod
     def open(cls, path: str, debug_root: str = "/") -> Image:
@@ -187,7 +187,11 @@ class Image:
         found = sorted(go + native, key=lambda function: function.address)
         if regex or wanted.literal:
             return found
-        exact = [function for function in found if pattern in self._spellings(function)]
+        exact = [
+            function
+            for function in found
+            if pattern in (*self._forms(function.raw), function.raw) or pattern in function.aliases
+        ]
         return exact or found
 
     def _search_symbols(self, wanted: Pattern) -> list[Symbol]:
@@ -205,11 +209,10 @@ class Image:
 
     def _search_mangled(self, wanted: Pattern) -> Iterator[Symbol]:
         """The symbols whose demangled name matches; names that can't, going by their bytes, are not demangled."""
-        from .demangle import required_fragments, without_parameters
+        from .demangle import required_fragments
 
         for symbol in self.symbols.search(_MANGLED, required_fragments(wanted.glob)):
-            name = self._display(symbol.name)
-            if name != symbol.name and (wanted.match(name) or wanted.match(without_parameters(name))):
+            if any(map(wanted.match, self._forms(symbol.name))):
                 yield symbol
 
     def _functions(self, symbols: list[Symbol]) -> list[Function]:
@@ -221,8 +224,8 @@ class Image:
         return [self._function(symbol, names.get(address, ())) for address, symbol in chosen.items()]
 
     def _function(self, symbol: Symbol, same_address: Iterable[Symbol]) -> Function:
-        name = self._display(symbol.name)
-        aliases = {self._display(other.name): None for other in sorted(same_address, key=preference)}
+        name = self._forms(symbol.name)[0]
+        aliases = {self._forms(other.name)[0]: None for other in sorted(same_address, key=preference)}
         aliases.pop(name, None)
         return Function(
             name,
@@ -236,26 +239,18 @@ class Image:
             symbol.type == STT_GNU_IFUNC,
         )
 
-    def _display(self, raw: str) -> str:
-        """``raw`` for people; itself if it isn't a mangled name."""
+    def _forms(self, raw: str) -> tuple[str, str]:
+        """``raw`` for people, and the same without parameters; itself if it isn't a mangled name."""
         if raw[:2] not in ("_Z", "_R"):
-            return raw
-        name = self._readable.get(raw)
-        if name is None:
-            from .demangle import demangle
+            return raw, raw
+        found = self._readable.get(raw)
+        if found is None:
+            from .demangle import forms
 
             if len(self._readable) >= _MAX_READABLE:
                 self._readable.clear()
-            name = self._readable[raw] = demangle(raw) or raw
-        return name
-
-    def _spellings(self, function: Function) -> tuple[str, ...]:
-        """The names by which ``function`` may be called exactly."""
-        if function.language in ("c", "go"):
-            return function.name, function.raw, *function.aliases
-        from .demangle import without_parameters
-
-        return function.name, without_parameters(function.name), function.raw, *function.aliases
+            found = self._readable[raw] = forms(raw) or (raw, raw)
+        return found
 
     def _search_go(self, wanted: Pattern) -> list[GoFunction]:
         if self.go is None:
@@ -264,9 +259,9 @@ class Image:
         generic = wanted.generic()
         if generic is not None:
             regex, required = generic
-            known = {function.index for function in found}
+            known = {function.address for function in found}
             for function in self.go.search(_ANYTHING, required):
-                if "[" in function.name and function.index not in known and regex.match(_plain(function.name)):
+                if "[" in function.name and function.address not in known and regex.match(_plain(function.name)):
                     found.append(function)
         return found
 
@@ -283,30 +278,24 @@ class Image:
         wanted = Pattern(pattern, regex)
         result = []
         for raw in self.symbols.imported():
-            name = self._display(raw)
-            if wanted.match(raw) or (name != raw and (wanted.match(name) or wanted.match(name.split("(")[0]))):
-                result.append(name)
+            names = self._forms(raw)
+            if any(map(wanted.match, (raw, *names))):
+                result.append(names[0])
         return result
 
     def close_matches(self, pattern: str, n: int = 3) -> tuple[str, ...]:
         """Up to ``n`` names of functions spelled much like ``pattern``, the closest first; for when a search failed."""
         from difflib import get_close_matches
 
-        word = (_WORD.findall(pattern) or [""])[-1]
-        names = [self._short(raw) for raw in self.symbols.resembling(word)]
+        *scopes, word = _WORD.findall(pattern) or [""]
+        scope = max(scopes, key=len, default="")
+        raws = self.symbols.resembling(word) + self.symbols.resembling(scope)
+        names = [self._forms(raw)[1] for raw in raws if not _COLD.match(raw)]
         if self.go is not None:
-            for part in parts_of(word):
+            for part in (*parts_of(word), *parts_of(scope)):
                 there = [function.name for function in self.go.search(_ANYTHING, (part,))]
                 names += sorted(there, key=lambda name: abs(len(name) - len(pattern)))[:MAX_RESEMBLING]
         return tuple(get_close_matches(pattern, list(dict.fromkeys(names)), n))
-
-    def _short(self, raw: str) -> str:
-        name = self._display(raw)
-        if name == raw:
-            return raw
-        from .demangle import without_parameters
-
-        return without_parameters(name)
 
     def what_was_searched(self) -> str:
         """The tables functions were looked for in, for a message that none were found."""

@@ -32,6 +32,7 @@ _MAX_NAME_BYTES = 512 << 20
 _LOOK_BACK = 16
 # Names to consider for each part of a misspelt one.
 MAX_RESEMBLING = 300
+_SHORT_WORD = 6
 
 
 class Symbol(NamedTuple):
@@ -262,19 +263,23 @@ class SymbolTable:
         return sorted(name.decode("utf-8", "backslashreplace") for name in names if name)
 
     def resembling(self, word: str) -> list[str]:
-        """Linkage names that have a part of ``word`` in common with it, those of about its length first; not all."""
+        """Linkage names of about the length of ``word``, or with a part of it in them; not all of these."""
+        searches = [self.search(required=(part,)) for part in parts_of(word)]
+        if len(word) < _SHORT_WORD:
+            searches.append(self.search(re.compile(f".{{{max(len(word) - 1, 1)},{len(word) + 1}}}\\Z", re.S)))
         candidates: dict[str, None] = {}
-        for part in parts_of(word):
-            found = self.search(required=(part,))
+        for found in searches:
             found.sort(key=lambda symbol: abs(len(symbol.name) - len(word)))
             candidates.update((symbol.name, None) for symbol in found[:MAX_RESEMBLING])
         return list(candidates)
 
 
 def parts_of(word: str) -> list[bytes]:
-    """``word`` and its thirds: one mistake, even two letters swapped, leaves one third as it was."""
-    third = (len(word) + 2) // 3
-    parts = [word, *(word[at : at + third] for at in range(0, len(word), third))] if word else []
+    """``word`` and, if it isn't short, its thirds: one mistake, even two letters swapped, leaves one as it was."""
+    third = len(word) // 3
+    parts = [word]
+    if len(word) >= _SHORT_WORD:
+        parts += (word[at : at + third] for at in range(0, len(word), third))
     return [part.encode("utf-8", "surrogateescape") for part in parts if len(part) > 1]
 
 

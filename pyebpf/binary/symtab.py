@@ -32,6 +32,9 @@ _MAX_SYMBOLS = 4 << 20
 _MAX_STRINGS = 512 << 20
 _MAX_NAME = 64 << 10
 _MAX_DYNAMIC = 4096
+# Pieces of the strings, and bytes in each, by which to tell what is rare.
+_SAMPLES = 8
+_SAMPLE = 32 << 10
 # Above this many places to look for, walking the whole table is cheaper.
 _MAX_PLACES = 100_000
 
@@ -114,12 +117,12 @@ class Table:
             return self.functions()
         if any(b"\0" in fragment for fragment in required):
             return ()
-        longest = max(required, key=len)
-        others = [fragment for fragment in required if fragment != longest]
+        rarest = self._rarest(required)
+        others = [fragment for fragment in required if fragment != rarest]
         find, rfind = self._strings.find, self._strings.rfind
         places: set[int] = set()
         strings = 0
-        position = find(longest, self._start, self._end)
+        position = find(rarest, self._start, self._end)
         while position >= 0:
             strings += 1
             start = max(rfind(b"\0", max(self._start, position - _MAX_NAME), position) + 1, self._start)
@@ -128,11 +131,11 @@ class Table:
                 end = min(self._end, position + _MAX_NAME)
             if all(find(fragment, start, end) >= 0 for fragment in others):
                 # Linkers store a name that ends another one inside it, so each byte up to the fragment may begin one.
-                last = rfind(longest, start, end)
+                last = rfind(rarest, start, end)
                 places.update(range(start - self._start, last + 1 - self._start))
             if max(len(places), strings) > _MAX_PLACES:
                 return self.functions()
-            position = find(longest, end, self._end)
+            position = find(rarest, end, self._end)
         return self._with_names(places)
 
     def at(self, addresses: set[int]) -> Iterable[int]:
@@ -155,6 +158,14 @@ class Table:
             indices.sort(key=self._values.__getitem__)
             self._order = (array("Q", map(self._values.__getitem__, indices)), array("I", indices))
         return self._order
+
+    def _rarest(self, fragments: tuple[bytes, ...]) -> bytes:
+        """The fragment that the fewest names have, going by samples of the strings; of several the longest."""
+        if len(fragments) == 1:
+            return fragments[0]
+        step = max((self._end - self._start) // _SAMPLES, _SAMPLE)
+        samples = [self._strings[at : at + _SAMPLE] for at in range(self._start, self._end, step)]
+        return min(fragments, key=lambda fragment: (sum(text.count(fragment) for text in samples), -len(fragment)))
 
     def _with_names(self, places: set[int]) -> Iterable[int]:
         return compress(range(self.count), map(places.__contains__, self._names)) if places else ()

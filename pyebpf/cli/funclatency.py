@@ -55,10 +55,11 @@ def main(argv: Sequence[str]) -> int:
         if arguments.timestamp:
             print(time.strftime("%H:%M:%S"))
         if arguments.per_function or len(session.functions) == 1:
-            for function, histogram in sorted(histograms.items(), key=lambda item: item[1].total):
+            returned = [item for item in histograms.items() if item[1].count]
+            for function, histogram in sorted(returned, key=lambda item: item[1].total):
                 print(f"Function = {safe(function.label)}")
                 _print(histogram, arguments.unit)
-            if not histograms:
+            if not returned:
                 print("No calls returned.")
         else:
             _print(histograms.total(), arguments.unit)

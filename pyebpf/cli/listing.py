@@ -47,7 +47,7 @@ def print_targets(arguments: argparse.Namespace, *, returns: bool) -> int:
         )
     finally:
         if command:
-            command.terminate()
+            command.close()
     if arguments.json:
         _print_json(resolution, returns)
     else:

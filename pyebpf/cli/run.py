@@ -49,7 +49,7 @@ class Run:
             self.session = begin(self.command)
         except BaseException:
             if self.command:
-                self.command.terminate()
+                self.command.close()
             raise
         self.watch = Watch([self.command.pid] if self.command else arguments.pid)
         self.json = bool(arguments.json)
@@ -61,6 +61,10 @@ class Run:
         functions = len(self.session.functions)
         say(f"{self._headline.format(functions=counted(functions, 'function'), targets=targets)}... Hit Ctrl-C to end.")
         self.report_skipped(self.session.skipped)
+        if self.command:
+            self.command.release()
+        if self.arguments.ready_fd is not None:
+            os.write(self.arguments.ready_fd, b"\n")
         for note in self.session.notes:
             say(f"note: {safe(note)}")
         if self.json:
@@ -73,10 +77,6 @@ class Run:
                 skipped=[skip._asdict() for skip in self.session.skipped],
                 notes=list(self.session.notes),
             )
-        if self.command:
-            self.command.release()
-        if self.arguments.ready_fd is not None:
-            os.write(self.arguments.ready_fd, b"\n")
 
     def report_skipped(self, skipped: Sequence[Skipped]) -> None:
         for skip in skipped[:_SHOWN_SKIPS]:
@@ -121,7 +121,7 @@ class Run:
                       losses=losses._asdict())  # fmt: skip
         self.session.close()
         if self.command:
-            self.command.terminate()
+            self.command.close()
         return exits.TRACED
 
     def _ended_line(self) -> str:

@@ -51,6 +51,7 @@ class RingBuffer:
         self._poll.register(self._wake_read, select.POLLIN)
         self._fence = _no_fence if os.uname().machine == "x86_64" else _Fence()
         self._closed = False
+        self._waiting = allocate_lock()
 
     def drain(self) -> Iterator[memoryview]:
         """Yields the records that are there now; never blocks.
@@ -59,6 +60,13 @@ class RingBuffer:
         """
         if self._closed:
             raise StateError("the ring buffer is closed")
+        try:
+            yield from self._records()
+        except ValueError:  # closed by another thread meanwhile: its views are released
+            if not self._closed:
+                raise
+
+    def _records(self) -> Iterator[memoryview]:
         mask = self._size - 1
         position = self._consumer[0]
         while True:
@@ -85,13 +93,13 @@ class RingBuffer:
     def wait(self, timeout: float | None = None) -> bool:
         """Blocks until records may be there, `wake` is called, or the timeout (seconds) is over. True: look."""
         milliseconds = None if timeout is None else max(0, int(timeout * 1000 + 0.999))
-        ready = self._poll.poll(milliseconds)
-        for fd, _ in ready:
-            if fd == self._wake_read:
-                try:
+        with self._waiting:
+            if self._closed:
+                return False
+            ready = self._poll.poll(milliseconds)
+            for fd, _ in ready:
+                if fd == self._wake_read:
                     os.read(self._wake_read, 64)
-                except BlockingIOError:
-                    pass
         return bool(ready)
 
     def wake(self) -> None:
@@ -102,9 +110,13 @@ class RingBuffer:
             pass
 
     def close(self) -> None:
+        """Wakes a `wait` in another thread, and lets go of everything. Safe to call twice."""
         if self._closed:
             return
         self._closed = True
+        self.wake()
+        with self._waiting:  # a reader has left the descriptors alone
+            pass
         for view in (self._consumer, self._producer, self._lengths, self._data):
             view.release()
         for mapping in (self._consumer_page, self._producer_map):

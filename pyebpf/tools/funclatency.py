@@ -86,8 +86,8 @@ class LatencySession(IntervalSession[Histograms]):
             total_before, buckets_before = self._before.get(index, (0, [0] * BUCKETS))
             self._before[index] = total, buckets
             now = Histogram([a - b for a, b in zip(buckets, buckets_before)], total - total_before, longest)
-            if now.count:
-                result[function] = now
+            if now.count or now.total:  # a call being recorded just now may have its time in one interval, its count
+                result[function] = now  # in the next; nothing is lost in the sum
         return result
 
 

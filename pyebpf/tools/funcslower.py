@@ -94,6 +94,9 @@ class SlowerSession(Session):
     def drain(self) -> Iterator[SlowCall]:
         """Yields the calls that wait; never blocks."""
         self._require_open()
+        yield from self._drain()
+
+    def _drain(self) -> Iterator[SlowCall]:
         for record in self._ring.drain():
             yield self._decode(record)
 
@@ -101,7 +104,7 @@ class SlowerSession(Session):
         """Yields calls for `timeout` seconds; None: until the session is closed."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._closed:
-            yield from self.drain()
+            yield from self._drain()
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return
@@ -114,7 +117,6 @@ class SlowerSession(Session):
         """Detaches; a blocked reader returns."""
         already, self._closed = self._closed, True
         if not already:
-            self._ring.wake()
             self._ring.close()
         super().close()
 
@@ -153,15 +155,15 @@ class SlowerSession(Session):
     def _user_frames(self, call: Any, record: memoryview, name: str) -> tuple[Frame, ...]:
         """The user stack, innermost first, beginning with the traced function.
 
-        The kernel walks frame pointers, and at a RET the caller's frame has just been restored: it names the RET, then
-        skips the caller, whose address we read from the stack ourselves. At a kernel return probe it begins with the
-        caller.
+        The kernel walks frame pointers, and at a RET the function's own frame is gone: it names the RET, then whoever
+        called the caller. The caller's address was on top of the stack. At a kernel return probe the walk begins with
+        the caller.
         """
         addresses = list(unpack_words(record, self._stack_offsets["user_stack"], call.user_stack_size))
         symbols = self._symbols_of(call.tgid)
         if call.popped:
             return (Frame(0, name, 0, ""), *symbols.resolve(addresses, first_is_exact=False))
-        if call.caller and (len(addresses) < 2 or addresses[1] != call.caller):
+        if call.caller:
             addresses[1:1] = [call.caller]
         return tuple(symbols.resolve(addresses, first_is_exact=True))
 

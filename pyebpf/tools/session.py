@@ -62,7 +62,6 @@ class Session:
     Attributes:
         functions: what is traced; a record's function is one of these.
         skipped: what matched but isn't traced, each with its reason.
-        notes: what a reader of the numbers should know (inlined calls that aren't seen).
         started: when the last probe was attached, seconds of CLOCK_MONOTONIC.
     """
 
@@ -71,8 +70,19 @@ class Session:
         self._closed = False
         self.functions = traced_functions(resolution.probes)
         self.skipped: tuple[Skipped, ...] = probes.skipped
-        self.notes: tuple[str, ...] = resolution.notes
+        self._notes: tuple[str, ...] | None = None
         self.started = time.monotonic()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the numbers should know: choices made, inlined calls that aren't seen.
+
+        Looking for inlined calls takes from 20 ms to half a second in a large Go program, once.
+        """
+        if self._notes is None:
+            resolution = self._probes.resolution
+            self._notes = resolution.notes + resolution.inlined()
+        return self._notes
 
     @property
     def losses(self) -> Losses:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -280,10 +281,8 @@ def exercise(data: bytes) -> None:
         lambda: [elf.contents(section) for section in elf.sections],
         lambda: exercise_symbols(elf),
     ):
-        try:
+        with contextlib.suppress(Error):
             ask()
-        except Error:
-            pass
 
 
 def exercise_symbols(elf: Elf) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -22,7 +23,8 @@ int rework(int x) __attribute__((alias("work")));
 static int chosen_here(int x) { return x; }
 static void *choose(void) { return (void *)chosen_here; }
 int chosen(int x) __attribute__((ifunc("choose")));
-int with_cold(int x) { if (__builtin_expect(x > 100, 0)) { puts("large"); puts("x"); abort(); } return x * 2; }
+__attribute__((cold, noinline)) void complain(int x) { printf("%d is too much", x); }
+int with_cold(int x) { if (x > 100) { complain(x); complain(x + 1); complain(x + 2); } return x * work(x); }
 __attribute__((noinline)) static int cloned(int x, int y) { return printf("%d %d", x, y); }
 int main(int argc, char **argv) { return work(argc) + chosen(2) + with_cold(argc) + cloned(argc, 7) + cloned(3, 7); }
 """
@@ -176,7 +178,9 @@ def test_what_a_regex_requires(regex: str, glob: str) -> None:
     assert Pattern(regex, regex=True).glob == glob
 
 
-@pytest.mark.parametrize(("text", "regex"), [("", False), ("", True), ("(", True), ("a" * 5000, False), ("a\0b", False)])
+@pytest.mark.parametrize(
+    ("text", "regex"), [("", False), ("", True), ("(", True), ("a" * 5000, False), ("a\0b", False)]
+)
 def test_patterns_refused(text: str, regex: bool) -> None:
     with pytest.raises(TargetError):
         Pattern(text, regex)
@@ -192,11 +196,9 @@ def test_c_by_name(c_program: str) -> None:
         assert work.size > 0 and not work.indirect and work.table == ".symtab"
         with Elf.open(c_program) as elf:
             assert elf.vaddr_of(work.offset) == work.address
-        (rework,) = image.search("re*")[-1:] if image.search("rework") else []
         assert image.search("rework")[0].aliases == ("work",)
         # One function, though both its names match.
         assert names(image.search("*work")) == ["work"]
-        assert rework.address
         assert image.search("nothing*") == []
         assert names(image.search("mai?")) == ["main"]
 
@@ -237,7 +239,7 @@ def test_parts_and_clones(c_program: str) -> None:
 def test_close_matches(c_program: str) -> None:
     with Image.open(c_program) as image:
         assert image.close_matches("wrok")[0] == "work"
-        assert image.close_matches("with_clod") == ("with_cold",)
+        assert image.close_matches("with_clod") == ("with_cold",)  # and not its .cold part
         assert image.close_matches("*") == ()
         assert image.close_matches("qqqqqqqqqq") == ()
 
@@ -345,14 +347,16 @@ def test_node() -> None:
     with Image.open("/usr/bin/node") as image:
         found = image.search("v8::internal::Heap::*")
         by_eye = subprocess.run(
-            "readelf -sW /usr/bin/node | awk '$4 == \"FUNC\" && $7 != \"UND\" {print $2, $8}' | sort -u | c++filt",
+            'readelf -sW /usr/bin/node | awk \'$4 == "FUNC" && $7 != "UND" {print $2, $8}\' | sort -u | c++filt',
             shell=True,
             check=True,
             capture_output=True,
             text=True,
         ).stdout
         rows = [line.split(" ", 1) for line in by_eye.splitlines()]
-        expected = {int(address, 16) for address, name in rows if name.startswith("v8::internal::Heap::")}
+        # An instance of a template has its return type before its name.
+        wanted = re.compile(r"([^(<]* )?v8::internal::Heap::")
+        expected = {int(address, 16) for address, name in rows if wanted.match(name) and ".cold" not in name}
         assert {function.address for function in found} == expected
         (garbage,) = image.search("v8::internal::Heap::CollectGarbage")
         assert garbage.offset == image.elf.offset_of(garbage.address)
@@ -386,7 +390,9 @@ def test_go_by_name(go_program: str) -> None:
         assert image.close_matches("main.(*Arith).Mull")[0] == "main.(*Arith).Mul"
 
 
-@pytest.mark.parametrize("pattern", ["main.Sum", "main.Sum[...]", "main.Su?", "main.(*List).Push", "main.(*List[...]).Push"])
+@pytest.mark.parametrize(
+    "pattern", ["main.Sum", "main.Sum[...]", "main.Su?", "main.(*List).Push", "main.(*List[...]).Push"]
+)
 def test_go_generics(go_program: str, pattern: str) -> None:
     with Image.open(go_program) as image:
         found = names(image.search(pattern))

@@ -592,10 +592,10 @@ def test_return_probe_is_never_used_in_a_go_program(folder: Path, server: Path) 
 
 
 def test_go_entry_named_twice(server: Path) -> None:
-    probe = only(resolve([f"{server}:main.(*Arith).Mul"], returns=False))
+    probe = only(resolve([f"{server}:main.caller"], returns=False))
     inside = probe.entry - probe.function.offset
     assert inside > 0
-    assert only(resolve([f"{server}:main.(*Arith).Mul", f"{server}:main.*.Mul+{inside}"], returns=False)) == probe
+    assert only(resolve([f"{server}:main.caller", f"{server}:main.call*+{inside}"], returns=False)) == probe
 
 
 def test_go_inlining(server: Path) -> None:

@@ -93,7 +93,9 @@ def test_names_are_found_however_they_are_stored(tmp_path: Path) -> None:
     assert table.search(None, (b"work\0",)) == []
 
 
-@pytest.mark.parametrize("name", ["malloc", "_ZN2v88internal4Heap14CollectGarbageENS0_15AllocationSpaceENS0_23Gar", "uv_run"])
+@pytest.mark.parametrize(
+    "name", ["malloc", "_ZN2v88internal4Heap14CollectGarbageENS0_15AllocationSpaceENS0_23Gar", "uv_run"]
+)
 def test_searching_agrees_with_looking_at_each(name: str) -> None:
     table = table_of("/usr/bin/node")
     every = table.search()
@@ -160,10 +162,11 @@ def test_imported(tmp_path: Path) -> None:
 
 def test_resembling(tmp_path: Path) -> None:
     table = table_of(build(tmp_path))
-    for word in ("hepler", "ehlper", "helpre", "helpr", "helperr", "hilper"):
+    for word in ("hepler", "ehlper", "helpre", "helperr", "hilper", "Helper"):
         assert "helper" in table.resembling(word)
-    assert table.resembling("Work")[0] == "work"
-    assert table.resembling("zzzzzzzzzzzz") == table.resembling("") == table.resembling("x") == []
+    for word in ("Work", "wrok", "wokr", "works", "wor"):
+        assert "work" in table.resembling(word)
+    assert table.resembling("zzzzzzzzzzzz") == table.resembling("") == []
 
 
 def test_without_section_headers(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def without_parameters(demangled: str) -> str:
     """
     from . import bare
 
-    return bare.without_parameters(demangled)
+    return bare.without_parameters(demangled) or demangled
 
 
 def required_fragments(pattern: str) -> tuple[bytes, ...]:

@@ -84,23 +84,19 @@ class Expressions(Types):
         if text[self.pos] in "_Z":
             return "".join(self._literal_name())
         code = text[self.pos]
-        if code in "NT0123456789" or code not in LITERAL_SUFFIXES:
-            typename = flat(self.type())
-        else:
-            typename = code
-            self.pos += 1
+        typename = flat(self.type())
         end = text.find("E", self.pos)
         if end < 0:
             raise Failure
         value = text[self.pos : end]
         self.pos = end + 1
         if not value:
-            return typename if len(typename) > 1 else "(" + typename + ")"
+            return typename
         if value[0] == "n":
             value = "-" + value[1:]
-        if len(typename) == 1:
-            return value + LITERAL_SUFFIXES[typename]
-        if typename == "bool" and value in ("0", "1"):
+        if code in LITERAL_SUFFIXES:
+            return value + LITERAL_SUFFIXES[code]
+        if code == "b" and value in ("0", "1"):
             return "true" if value == "1" else "false"
         if code in "fdeg":
             value = "[" + value + "]"

@@ -20,7 +20,7 @@ from typing import NamedTuple, Union
 from .operators import STD_SUBSTITUTIONS
 
 MAX_DEPTH = 128
-MAX_PRODUCTIONS = 100_000
+MAX_PRODUCTIONS = 20_000
 MAX_CHARACTERS = 8 << 20
 
 # Two NULs follow the text, so that looking at the next two characters needs no test.

@@ -12,7 +12,7 @@ from typing import Callable
 
 MAX_OUTPUT = 64 << 10
 MAX_DEPTH = 128
-MAX_PRODUCTIONS = 50_000
+MAX_PRODUCTIONS = 20_000
 MAX_CHARACTERS = 4 << 20
 
 # The last element of a legacy name is a hash; the compiler or the linker may append suffixes.

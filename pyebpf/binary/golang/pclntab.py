@@ -20,14 +20,11 @@ from typing import NamedTuple
 
 from ...errors import BinaryError
 from ..elf import PT_LOAD, SHT_NOBITS
+from . import TABLE_SECTIONS
 from .memory import Memory
 
 _OLDEST_RELEASE = {0xFFFFFFFB: (1, 2), 0xFFFFFFFA: (1, 16), 0xFFFFFFF0: (1, 18), 0xFFFFFFF1: (1, 20)}
 _INSTRUCTION_QUANTUM = {"x86-64": 1, "arm64": 4}
-_SECTIONS = (".gopclntab", ".data.rel.ro.gopclntab")
-# Any of these says that the Go linker had a hand in the file. An external linker merges the table into .data.rel.ro in
-# position-independent programs up to Go 1.24, but it keeps the other two.
-_GO_SECTIONS = (*_SECTIONS, ".go.buildinfo", ".note.go.buildid")
 _MAGIC = re.compile(rb"[\xf0\xf1\xfa\xfb]\xff\xff\xff\0\0[\x01\x04]\x08", re.DOTALL)
 
 _MAX_FUNCTIONS = 1 << 22
@@ -354,21 +351,18 @@ class PclnTable:
 
 
 def find_table(memory: Memory) -> PclnTable | None:
-    """The program's function table; None when there is no Go code in the file.
+    """The program's function table; None when a file without section headers has none.
 
     Raises:
-        BinaryError: the file says it is Go's work, but has no sound function table.
+        BinaryError: the file has section headers, which say it is Go's work, but no sound function table.
     """
     elf = memory.elf
-    for name in _SECTIONS:
+    for name in TABLE_SECTIONS:
         section = elf.section(name)
         if section is not None and section.type != SHT_NOBITS and section.size:
             if section.offset + section.size > elf.size:
                 raise BinaryError(f"{elf.path}: truncated: section {name} lies past the end of the file")
             return PclnTable(memory, section.offset, section.size)
-    marked = any(elf.section(name) is not None for name in _GO_SECTIONS)
-    if elf.sections and not marked:
-        return None
     candidates = 0
     for segment in elf.segments:
         if segment.type != PT_LOAD:
@@ -382,7 +376,7 @@ def find_table(memory: Memory) -> PclnTable | None:
                 return PclnTable(memory, match.start(), end - match.start())
             except BinaryError:
                 continue
-    if marked:
+    if elf.sections:  # and some of them are Go's
         raise BinaryError(
             f"{elf.path}: a Go program without a function table pyebpf knows",
             hint="Programs built by an obfuscator, or by a Go release that isn't out yet, can't be traced.",

@@ -216,11 +216,7 @@ class GoProgram:
 
 
 def find(elf: Elf) -> GoProgram | None:
-    """The Go code in ``elf``; None when there is none.
-
-    Raises:
-        BinaryError: there is, but its tables are damaged, or of a kind pyebpf doesn't know.
-    """
+    """See `pyebpf.binary.golang.find`, which calls this for files that may hold Go code."""
     memory = Memory(elf)
     table = find_table(memory)
     return GoProgram(memory, table) if table is not None else None
