@@ -87,6 +87,12 @@ class Target:
         self._process.stdin.write("\n")
         self._process.stdin.flush()
 
+    def first_line(self) -> dict[str, Any]:
+        """Waits for the truth of a program started with -w, which then waits for a second line before it exits."""
+        assert self._process.stdout is not None
+        result: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return result
+
     def truth(self) -> dict[str, Any]:
         """Waits for its end; returns what it says it did."""
         output, _ = self._process.communicate(timeout=DEADLINE)

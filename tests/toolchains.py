@@ -108,7 +108,9 @@ class Go:
 
         cgo is off unless ``env`` has CGO_ENABLED=1. Nothing is fetched: sources use the standard library only.
         """
-        environment = self.environment(env, modules=any((folder / "go.mod").exists() for folder in (source, *source.parents)))
+        environment = self.environment(
+            env, modules=any((folder / "go.mod").exists() for folder in (source, *source.parents))
+        )
         _run([str(self.path), "build", *flags, "-o", str(out), "."], cwd=source, env=environment)
         return out
 

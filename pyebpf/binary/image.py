@@ -17,19 +17,18 @@ if TYPE_CHECKING:
     from .golang import GoFunction, GoProgram
     from .unwind import UnwindTable
 
+# Regular expressions as text: compiled when first used, for a search in a C program needs none of them.
 # The beginnings of names mangled by the Itanium C++ ABI (also old Rust) and by Rust's v0 scheme (RFC 2603).
-_MANGLED = re.compile(r"_Z|_R[0-9]*[CMXYNIB]")
-_MANGLED_BYTES = re.compile(_MANGLED.pattern.encode())
+_MANGLED = r"_Z|_R[0-9]*[CMXYNIB]"
 # What throws, or has code to run when something is thrown. "__Z": a name kept as the end of _GLOBAL__sub_I__ZN...
-_UNWINDS = re.compile(
+_UNWINDS = (
     rb"(?:_Unwind_Resume|_Unwind_RaiseException|__cxa_throw|__gxx_personality_v0|rust_eh_personality)[\0@]"
     rb"|[\0_]_Z[0-9A-Za-z]|\0_R[0-9]*[CMXYNIB]"
 )
 # What a statically linked C++ or Rust run time leaves in .rodata when all symbols are stripped.
-_RUNTIME_TEXT = re.compile(rb"N10__cxxabiv1|/rustc/|RUST_BACKTRACE")
-_COLD = re.compile(r".+\.cold(?:\.\d+)?\Z", re.S)
-_ANYTHING = re.compile("")
-_WORD = re.compile(r"[A-Za-z0-9_]+")
+_RUNTIME_TEXT = rb"N10__cxxabiv1|/rustc/|RUST_BACKTRACE"
+_COLD = r"(?s).+\.cold(?:\.\d+)?\Z"
+_WORD = r"[A-Za-z0-9_]+"
 
 # Names remembered in readable form; demangling one takes about 50 µs.
 _MAX_READABLE = 50_000
@@ -163,7 +162,7 @@ class Image:
         data = self.elf.section(".rodata")
         if self.elf.section(".gcc_except_table") is None or data is None or data.type == SHT_NOBITS:
             return False
-        return _RUNTIME_TEXT.search(self.elf.contents(data)) is not None
+        return re.search(_RUNTIME_TEXT, self.elf.contents(data)) is not None
 
     # -- by name
 
@@ -195,23 +194,24 @@ class Image:
         return exact or found
 
     def _search_symbols(self, wanted: Pattern) -> list[Symbol]:
+        found: list[Symbol] = []
         if wanted.literal:
             found = self.symbols.named(wanted.text)
-        else:
+        elif "::" not in wanted.glob:  # which no linkage name has
             found = self.symbols.search(wanted.regex, wanted.required)
-        if not wanted.everything and self.symbols.mentions(_MANGLED_BYTES):
+        if not wanted.everything and self.symbols.mentions(_MANGLED.encode()):
             known = {(symbol.name, symbol.address) for symbol in found}
             found += [symbol for symbol in self._search_mangled(wanted) if (symbol.name, symbol.address) not in known]
         if not wanted.literal:
             # What GCC and LLVM moved out of a function isn't called and doesn't return.
-            found = [symbol for symbol in found if not _COLD.match(symbol.name)]
+            found = [symbol for symbol in found if not (".cold" in symbol.name and re.match(_COLD, symbol.name))]
         return [symbol for symbol in found if not self.is_go_text(symbol.address)]
 
     def _search_mangled(self, wanted: Pattern) -> Iterator[Symbol]:
         """The symbols whose demangled name matches; names that can't, going by their bytes, are not demangled."""
         from .demangle import required_fragments
 
-        for symbol in self.symbols.search(_MANGLED, required_fragments(wanted.glob)):
+        for symbol in self.symbols.search(re.compile(_MANGLED), required_fragments(wanted.glob)):
             if any(map(wanted.match, self._forms(symbol.name))):
                 yield symbol
 
@@ -260,7 +260,7 @@ class Image:
         if generic is not None:
             regex, required = generic
             known = {function.address for function in found}
-            for function in self.go.search(_ANYTHING, required):
+            for function in self.go.search(re.compile(""), required):
                 if "[" in function.name and function.address not in known and regex.match(_plain(function.name)):
                     found.append(function)
         return found
@@ -287,13 +287,13 @@ class Image:
         """Up to ``n`` names of functions spelled much like ``pattern``, the closest first; for when a search failed."""
         from difflib import get_close_matches
 
-        *scopes, word = _WORD.findall(pattern) or [""]
+        *scopes, word = re.findall(_WORD, pattern) or [""]
         scope = max(scopes, key=len, default="")
         raws = self.symbols.resembling(word) + self.symbols.resembling(scope)
-        names = [self._forms(raw)[1] for raw in raws if not _COLD.match(raw)]
+        names = [self._forms(raw)[1] for raw in raws if not re.match(_COLD, raw)]
         if self.go is not None:
             for part in (*parts_of(word), *parts_of(scope)):
-                there = [function.name for function in self.go.search(_ANYTHING, (part,))]
+                there = [function.name for function in self.go.search(re.compile(""), (part,))]
                 names += sorted(there, key=lambda name: abs(len(name) - len(pattern)))[:MAX_RESEMBLING]
         return tuple(get_close_matches(pattern, list(dict.fromkeys(names)), n))
 
@@ -363,7 +363,7 @@ def _plain(name: str) -> str:
 
 
 def _language(raw: str) -> str:
-    if not _MANGLED.match(raw):
+    if raw[:2] not in ("_Z", "_R"):
         return "c"
     from .demangle import language_of
 

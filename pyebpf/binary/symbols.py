@@ -247,9 +247,9 @@ class SymbolTable:
                     self._cold.setdefault(base, []).append((symbol.address, symbol.size))
         return tuple(sorted({part for name in names for part in self._cold.get(name, ())}))
 
-    def mentions(self, pattern: re.Pattern[bytes]) -> bool:
-        """Does ``pattern`` occur anywhere in the string tables: as a function, a variable, or what is imported?"""
-        return any(table.has(pattern) for table in self._tables)
+    def mentions(self, pattern: bytes) -> bool:
+        """Does a regular expression match anywhere in the string tables: a function, a variable, or an import?"""
+        return any(table.has(re.compile(pattern)) for table in self._tables)
 
     def imported(self) -> list[str]:
         """The linkage names of the functions (and what may be functions) the file takes from shared libraries."""
@@ -263,15 +263,21 @@ class SymbolTable:
         return sorted(name.decode("utf-8", "backslashreplace") for name in names if name)
 
     def resembling(self, word: str) -> list[str]:
-        """Linkage names of about the length of ``word``, or with a part of it in them; not all of these."""
-        searches = [self.search(required=(part,)) for part in parts_of(word)]
-        if len(word) < _SHORT_WORD:
-            searches.append(self.search(re.compile(f".{{{max(len(word) - 1, 1)},{len(word) + 1}}}\\Z", re.S)))
+        """Linkage names with ``word`` in them, else with a part of it, or of about its length; not all of these."""
         candidates: dict[str, None] = {}
-        for found in searches:
-            found.sort(key=lambda symbol: abs(len(symbol.name) - len(word)))
-            candidates.update((symbol.name, None) for symbol in found[:MAX_RESEMBLING])
+        for part in parts_of(word):
+            _add_nearest(candidates, self.search(required=(part,)), len(word))
+            if candidates and part == word.encode("utf-8", "surrogateescape"):
+                return list(candidates)
+        if len(word) < _SHORT_WORD:
+            lengths = re.compile(f".{{{max(len(word) - 1, 1)},{len(word) + 1}}}\\Z", re.S)
+            _add_nearest(candidates, self.search(lengths), len(word))
         return list(candidates)
+
+
+def _add_nearest(candidates: dict[str, None], symbols: list[Symbol], length: int) -> None:
+    symbols.sort(key=lambda symbol: abs(len(symbol.name) - length))
+    candidates.update((symbol.name, None) for symbol in symbols[:MAX_RESEMBLING])
 
 
 def parts_of(word: str) -> list[bytes]:

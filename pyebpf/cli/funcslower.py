@@ -88,7 +88,7 @@ class _Printer:
         self._in_us = arguments.min_us is not None
         self._goroutines = any(function.language == "go" for function in session.functions)
         self._first: int | None = None
-        if arguments.folded:
+        if arguments.folded or arguments.json:
             return
         columns = [f"{'TIME':<10}"] if arguments.time or arguments.timestamp else []
         columns += [f"{'COMM':<14}", f"{'PID':<6}"]

@@ -133,13 +133,13 @@ class Run:
 
     def report_losses(self, losses: Losses) -> None:
         for number, text in (
-            (losses.dropped, "{} not shown: the buffer was full"),
-            (losses.evicted, "{} lost: too many calls were in progress at once"),
-            (losses.refused, "{} lost: the kernel could not record their entry"),
-            (losses.unreadable, "{} not seen: their goroutine could not be read"),
-            (losses.abandoned, "{} left without returning (panic, exception or longjmp)"),
-            (losses.in_progress, "{} had not returned when tracing ended"),
-            (losses.unmatched, "{} had begun before tracing did, and are not counted"),
+            (losses.dropped, "lost: {} not shown, as the buffer was full"),
+            (losses.evicted, "lost: {}, as too many were in progress at once"),
+            (losses.refused, "lost: {} whose entry the kernel could not record"),
+            (losses.unreadable, "lost: {} whose goroutine could not be read"),
+            (losses.abandoned, "not timed: {} left by a panic, an exception or longjmp"),
+            (losses.in_progress, "not timed: {} that had not returned when tracing ended"),
+            (losses.unmatched, "not timed: {} that had begun before tracing did"),
         ):
             if number:
                 say(text.format(counted(number, "call")))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +21,8 @@ class Watch:
     kernel takes the probes out).
 
     Attributes:
-        ended: why the run should end: "signal", "exit" (every traced process is gone), or None.
+        ended: why the run should end: "signal", "exit" (every traced process is gone), "pipe" (nobody reads standard
+            output any more), or None.
     """
 
     TIME, READY, ENDED = "time", "ready", "ended"
@@ -34,6 +36,7 @@ class Watch:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self._poll.register(self._wake_read, select.POLLIN)
+        self._poll.register(sys.stdout.fileno(), 0)  # only to hear that the other end was closed
         self._pidfds: dict[int, int] = {}
         for pid in pids:
             try:
@@ -69,7 +72,10 @@ class Watch:
             milliseconds = None if left is None else min(int(left * 1000) + 1, 3_600_000)
             ready = False
             for fd, _ in self._poll.poll(milliseconds):
-                if fd == self._wake_read:
+                if fd == sys.stdout.fileno():
+                    self._poll.unregister(fd)
+                    self.ended = "pipe"
+                elif fd == self._wake_read:
                     os.read(fd, 64)
                 elif fd in self._pidfds:
                     self._poll.unregister(fd)

@@ -157,7 +157,10 @@ class Links:
         return refused
 
     def close(self) -> None:
-        """Detaches everything. Each perf event waits about 100 ms for the kernel, so many are closed side by side."""
+        """Detaches everything. Safe to call twice.
+
+        Each close waits for the kernel, a perf event's about 100 ms, so many are closed side by side.
+        """
         fds, self._fds = self._fds, []
         if len(fds) <= 2:
             for fd in fds:

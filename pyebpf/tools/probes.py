@@ -67,7 +67,7 @@ class Probes:
         self.skipped: tuple[Skipped, ...] = resolution.skipped
         self.object = open_bundled(name)
         ladder = Ladder()
-        self._links = Links(ladder)
+        self._entry_links, self._return_links = Links(ladder), Links(ladder)
         try:
             ladder.prepare(self.object, self.object.programs.values())
             self._filter(pids)
@@ -84,6 +84,7 @@ class Probes:
             if returns:  # first, so that no entry is recorded whose return would be missed
                 refused += self._attach_returns(pids)
             refused += self._attach_entries(pids)
+            self._unmatched_before = self._tally()["unmatched"] if returns else 0
             self._report(refused)
         except BaseException:
             self.close()
@@ -139,7 +140,7 @@ class Probes:
         groups: dict[str, list[Site]] = {}
         for index, probe in enumerate(self.resolution.probes):
             groups.setdefault(probe.path, []).append(Site(probe.entry, self._cookie(index)))
-        return self._attach("on_entry", groups, pids)
+        return self._attach(self._entry_links, "on_entry", groups, pids)
 
     def _attach_returns(self, pids: Sequence[int]) -> list[Refused]:
         groups: dict[str, list[Site]] = {}
@@ -151,20 +152,26 @@ class Probes:
             else:
                 sites = groups.setdefault(probe.path, [])
                 sites += [Site(offset, self._cookie(index)) for offset in probe.returns]
-        return self._attach("on_return", groups, pids) + self._attach("on_return", kernel_groups, pids, by_kernel=True)
+        refused = self._attach(self._return_links, "on_return", groups, pids)
+        return refused + self._attach(self._return_links, "on_return", kernel_groups, pids, by_kernel=True)
 
     def _cookie(self, index: int) -> int:
         tail = self._tail if self.resolution.probes[index].tail else 0
         return index | self._rows[index] << self._abi_shift | tail
 
     def _attach(
-        self, program: str, groups: dict[str, list[Site]], pids: Sequence[int], by_kernel: bool = False
+        self,
+        links: Links,
+        program: str,
+        groups: dict[str, list[Site]],
+        pids: Sequence[int],
+        by_kernel: bool = False,
     ) -> list[Refused]:
         refused: list[Refused] = []
         scopes = {path: self._pids_of(path, pids) for path in groups}
         for path, sites in groups.items():
             for pid in scopes[path]:
-                refused += self._links.attach(self.object.programs[program], path, sites, pid=pid, on_return=by_kernel)
+                refused += links.attach(self.object.programs[program], path, sites, pid=pid, on_return=by_kernel)
         return refused
 
     def _pids_of(self, path: str, pids: Sequence[int]) -> Sequence[int]:
@@ -203,8 +210,8 @@ class Probes:
 
     def losses(self) -> Losses:
         """Reads what became of the calls. Frames still in the map are counted one by one: cheap, but not free."""
-        by_cpu = self.object.maps["tallies"][0]
-        sums = {name: sum(getattr(tally, name) for tally in by_cpu) for name in by_cpu[0]._fields}
+        sums = self._tally()
+        sums["unmatched"] -= self._unmatched_before  # returns while only these were probed
         in_progress = len(self.object.maps["frames"])
         left = sums["entered"] - sums["returned"] - sums["abandoned"] - sums["refused"]
         return Losses(
@@ -213,11 +220,19 @@ class Probes:
             **{name: sums[name] for name in ("abandoned", "refused", "unmatched", "unreadable", "dropped")},
         )
 
+    def _tally(self) -> dict[str, int]:
+        by_cpu = self.object.maps["tallies"][0]
+        return {name: sum(getattr(tally, name) for tally in by_cpu) for name in by_cpu[0]._fields}
+
     def detach(self) -> None:
-        """Takes the probes out; maps stay readable."""
-        self._links.close()
+        """Takes the probes out; maps stay readable.
+
+        Entries go first: an entry whose return isn't seen any more would look like a call that never returned.
+        """
+        self._entry_links.close()
+        self._return_links.close()
 
     def close(self) -> None:
         """Detaches and unloads. Safe to call twice."""
-        self._links.close()
+        self.detach()
         self.object.close()

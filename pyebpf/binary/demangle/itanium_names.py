@@ -129,7 +129,7 @@ class Names(Expressions):
         self.pos += 2
         start, known, seen = self.pos, len(self.subs), self.parameters_seen
         conversion, self.conversion = self.conversion, True
-        typename = flat(self.type())
+        typename = self.tagged(flat(self.type()))
         self.conversion = conversion
         scope = name + "::" if name else ""
         if self.text[self.pos] != "I":
@@ -142,7 +142,7 @@ class Names(Expressions):
         after, end = self.pos, len(self.subs)
         self.pos = start
         self.conversion = True
-        typename = flat(self.type())
+        typename = self.tagged(flat(self.type()))
         self.conversion = conversion
         self.subs[known : known + len(self.subs) - end] = self.subs[end:]
         del self.subs[end:]

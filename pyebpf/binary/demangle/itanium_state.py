@@ -78,7 +78,7 @@ def flat(t: Type) -> str:
 class Deferred:
     """A substitution whose text holds template parameters: where it stands, and what it was in its surroundings."""
 
-    __slots__ = ("end", "pack", "production", "scope", "start", "value")
+    __slots__ = ("arguments", "end", "pack", "production", "scope", "start", "value")
 
     def __init__(
         self,
@@ -87,6 +87,7 @@ class Deferred:
         start: int,
         end: int,
         scope: tuple[int, bool, int],
+        arguments: list[Argument],
         pack: list[Argument] | None,
     ) -> None:
         self.value = value
@@ -94,6 +95,7 @@ class Deferred:
         self.start = start
         self.end = end
         self.scope = scope
+        self.arguments = arguments  # kept, so that the identity in `scope` isn't given to another list
         self.pack = pack
 
 
@@ -204,7 +206,7 @@ class State:
         if self.parameters_seen == seen:
             self.subs.append(value)
         else:
-            self.subs.append(Deferred(value, production, start, self.pos, self._scope(), self.pack))
+            self.subs.append(Deferred(value, production, start, self.pos, self._scope(), self.arguments, self.pack))
 
     def _scope(self) -> tuple[int, bool, int]:
         return id(self.arguments), self.lambdas > 0, self.pack_index
@@ -316,7 +318,7 @@ class State:
         """Dp <type>: the elements"""
         self.pos += 2
         if self.lambdas:
-            return [self.ellipsis()]
+            return [self._ellipsis()]
         outer = self.pack, self.pack_index
         self.pack, self.pack_index = None, 0
         start = self.pos
@@ -336,7 +338,7 @@ class State:
         self.pack, self.pack_index = outer
         return elements
 
-    def ellipsis(self) -> str:
+    def _ellipsis(self) -> str:
         simple = self.text[self.pos] in "0123456789NZ"
         pattern = flat(self.type())
         return pattern + "..." if simple else "(" + pattern + ")..."
