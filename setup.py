@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Packaging. The metadata is in pyproject.toml; here is what it can't say: how the generated parts get in."""
+"""Packaging. The metadata is in pyproject.toml; here is what it can't say: the licence, and the generated parts."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from setuptools import setup
+import setuptools
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
@@ -14,13 +14,16 @@ sys.path.insert(0, str(ROOT))  # setup.py is not always run from here
 
 from build import BuildError, compile_objects, ffibuilder  # noqa: E402
 
+LICENSE = "BSD-2-Clause AND (GPL-2.0-only OR BSD-2-Clause)"
+LICENSE_FILES = ["LICENSE", "LICENSES/*.txt"]
+
 
 class BuildPy(build_py):
     """Puts the cffi binding and the eBPF objects beside the Python sources."""
 
     def run(self) -> None:
         super().run()
-        package = Path(self.build_lib) / "pyebpf"
+        package = self._package()
         ffibuilder.emit_python_code(str(package / "core" / "_libbpf.py"))
         try:
             self._objects = compile_objects(package / "objects")
@@ -28,9 +31,19 @@ class BuildPy(build_py):
             raise SystemExit(f"error: {error}") from error
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
-        package = Path(self.build_lib) / "pyebpf"
-        made = [package / "core" / "_libbpf.py", *getattr(self, "_objects", [])]
+        made = [self._package() / "core" / "_libbpf.py", *getattr(self, "_objects", [])]
         return [*super().get_outputs(include_bytecode), *map(str, made)]
 
+    def _package(self) -> Path:
+        """Where they go; an editable installation is used where it lies."""
+        return (ROOT if self.editable_mode else Path(self.build_lib)) / "pyebpf"
 
-setup(cmdclass={"build_py": BuildPy})
+
+def licence() -> dict[str, object]:
+    """The licence as this setuptools takes it: pyproject.toml can't hold a form that all of them accept."""
+    if int(setuptools.__version__.split(".")[0]) >= 77:  # PEP 639
+        return {"license_expression": LICENSE, "license_files": LICENSE_FILES}
+    return {"license": LICENSE, "license_files": LICENSE_FILES}
+
+
+setuptools.setup(cmdclass={"build_py": BuildPy}, **licence())

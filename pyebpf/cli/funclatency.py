@@ -54,13 +54,13 @@ def main(argv: Sequence[str]) -> int:
         print()
         if arguments.timestamp:
             print(time.strftime("%H:%M:%S"))
-        if arguments.per_function or len(session.functions) == 1:
-            returned = [item for item in histograms.items() if item[1].count]
+        returned = [item for item in histograms.items() if item[1].count]
+        if not returned:
+            print("No calls returned.")
+        elif arguments.per_function or len(session.functions) == 1:
             for function, histogram in sorted(returned, key=lambda item: item[1].total):
                 print(f"Function = {safe(function.label)}")
                 _print(histogram, arguments.unit)
-            if not returned:
-                print("No calls returned.")
         else:
             _print(histograms.total(), arguments.unit)
         print(end="", flush=True)

@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
         print(end="", flush=True)
         if state != Watch.READY:
             break
-    return run.finish()
+    return run.finish("events" if left == 0 else "duration")
 
 
 class _Printer:

@@ -19,7 +19,7 @@ def main(argv: Sequence[str]) -> int:
         prog="pyebpf list",
         description="Show the functions that targets match: address, size, language, name and aliases.",
         epilog=options.TARGET_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=options.Formatter,
     )
     parser.add_argument("targets", metavar="TARGET", nargs="+", help="e.g. './server:main.*'")
     parser.add_argument("-p", "--pid", type=options.positive_count, action="append", default=[], metavar="PID",

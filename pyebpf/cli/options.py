@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
@@ -18,6 +19,18 @@ targets:
 PATTERN is a glob (* and ?) on the demangled name, with or without parameters, or
 on the raw symbol; with -r it is a regular expression. Entry-only tools also take
 FUNC+OFFSET, and 0xADDRESS as nm and objdump print it."""
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps examples as they are written. Told its width, argparse doesn't import shutil and five compressors to ask
+    for the terminal's each time an option is added."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            columns = os.get_terminal_size(sys.stdout.fileno()).columns
+        except OSError:
+            columns = 80
+        super().__init__(prog, width=max(60, min(columns, 100)) - 2)
 
 
 def positive_seconds(text: str) -> float:
@@ -41,7 +54,7 @@ def parser(tool: str, description: str, examples: Sequence[str]) -> argparse.Arg
         prog=f"pyebpf {tool}",
         description=description,
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Formatter,
     )
     result.add_argument("targets", metavar="TARGET", nargs="+", help="functions to trace, e.g. './server:main.*'")
     which = result.add_argument_group("what is traced")

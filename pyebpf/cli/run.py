@@ -109,10 +109,14 @@ class Run:
             if last:
                 return
 
-    def finish(self) -> int:
-        """Ends the run: says why, and what was lost. Returns the exit code."""
+    def finish(self, reason: str = "duration") -> int:
+        """Ends the run: says why, and what was lost. Returns the exit code.
+
+        Args:
+            reason: why it ended, if it wasn't a signal, the end of what is traced, or a closed pipe.
+        """
         losses = self.session.losses
-        reason = self.watch.ended or "duration"
+        reason = self.watch.ended or reason
         if reason == "exit":
             say(self._ended_line())
         self.report_losses(losses)

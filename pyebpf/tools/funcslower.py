@@ -18,6 +18,7 @@ from pyebpf.tools.probes import Probes
 from pyebpf.tools.session import Session, TracedFunction, resolve_for
 
 _MAX_SYMBOL_TABLES = 64  # processes whose symbols are kept
+_NO_KERNEL_STACK = "a probe in user code interrupts no kernel function, so its kernel stack is empty"
 
 
 class SlowCall(NamedTuple):
@@ -84,7 +85,7 @@ class SlowerSession(Session):
         self._images = resolution.images
         self._user_symbols: dict[int, UserSymbols] = {}
         self._kernel_symbols: KernelSymbols | None = None
-        super().__init__(resolution, probes)
+        super().__init__(resolution, probes, (_NO_KERNEL_STACK,) if kernel_stack else ())
 
     def fileno(self) -> int:
         """A descriptor that is readable when calls wait for `drain`."""

@@ -65,8 +65,9 @@ class Session:
         started: when the last probe was attached, seconds of CLOCK_MONOTONIC.
     """
 
-    def __init__(self, resolution: Resolution, probes: Probes) -> None:
+    def __init__(self, resolution: Resolution, probes: Probes, notes: tuple[str, ...] = ()) -> None:
         self._probes = probes
+        self._own_notes = notes
         self._closed = False
         self.functions = traced_functions(resolution.probes)
         self.skipped: tuple[Skipped, ...] = probes.skipped
@@ -81,7 +82,7 @@ class Session:
         """
         if self._notes is None:
             resolution = self._probes.resolution
-            self._notes = resolution.notes + resolution.inlined()
+            self._notes = self._own_notes + resolution.notes + resolution.inlined()
         return self._notes
 
     @property
