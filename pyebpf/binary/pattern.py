@@ -2,7 +2,9 @@
 """What a user writes for functions: a glob, anchored at both ends, or a regular expression, anchored at its start.
 
 In a glob ``*`` is any text and ``?`` any character; ``[`` and ``]`` stand for themselves, for C++ has ``operator[]``
-and Go ``main.Sum[go.shape.int]``.
+and Go ``main.Sum[go.shape.int]``. A dot right behind a ``*`` is any character too: that is how bcc's globs work, and
+people's command lines with them (``runtime.*.gc*`` finds ``runtime.mallocgc``). Any other dot is a dot, unlike bcc's,
+where ``net.*`` finds all of ``net/http``.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import re
 from ..errors import TargetError
 
 _WILD = re.compile(r"[*?]+")
+_STAR_DOT = re.compile(r"\*\.")
 _MAX_PATTERN = 4096
 
 
@@ -23,7 +26,7 @@ class Pattern:
         literal: it has no wildcard: one name.
         everything: it matches every name.
         regex: matches the names, with ``match``.
-        glob: a glob that matches every name the pattern matches; ``text`` itself unless that is a regular expression.
+        glob: a glob, its dots plain, that matches every name the pattern matches; no others if the pattern is a glob.
         required: byte strings that are in every name it matches, for UTF-8.
     """
 
@@ -41,11 +44,11 @@ class Pattern:
             raise TargetError(f"no function has a name like {text[:40]!r}...")
         self.text = text
         self._is_regex = regex
-        self.glob = _prefix(text) + "*" if regex else text
+        self.glob = _prefix(text) + "*" if regex else _STAR_DOT.sub("*?", text)
         self.literal = not regex and not _WILD.search(text)
         self.everything = not regex and not text.strip("*")
         try:
-            self.regex = re.compile(text if regex else _translate(text), re.S)
+            self.regex = re.compile(text if regex else _translate(self.glob), re.S)
         except (re.error, OverflowError, RecursionError) as error:
             raise TargetError(f"{text!r} is not a regular expression: {error}") from None
         self.required = _encoded(_WILD.split(self.glob))
@@ -60,7 +63,7 @@ class Pattern:
 
         ``main.Sum`` names all its instances, as does ``main.Sum[...]``, which is what Go's own tracebacks print.
         """
-        text = self.text.replace("[...]", "")
+        text = self.glob.replace("[...]", "")
         if self._is_regex or not text or "[" in text:
             return None
         # Type arguments follow an identifier; the identifiers themselves stay whole.

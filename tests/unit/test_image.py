@@ -147,6 +147,9 @@ def names(functions: list[Function]) -> list[str]:
         ("a[b]*", ["a[b]", "a[b]c"], ["ab"]),
         ("main.(*Arith).Mul", ["main.(*Arith).Mul"], ["main.Arith.Mul"]),
         ("****", ["", "a", "a\nb"], []),
+        ("runtime.*.gc*", ["runtime.mallocgc", "runtime.(*gcWork).get", "runtime.a.gcB"], ["runtime.gcStart"]),
+        ("net.*", ["net.Dial"], ["net/http.Get", "netpoll"]),
+        ("a*.b.c", ["ax.b.c", "axyb.c"], ["axybxc"]),
     ],
 )
 def test_globs(glob: str, matches: list[str], doesnt: list[str]) -> None:
