@@ -16,15 +16,15 @@ export PYTHON
 .SUFFIXES:
 .PHONY: build demo test wheel examples lint clean FORCE
 
-BUILD_TOOLS = 'setuptools>=70.1' wheel 'cffi>=2.0'
+BUILD_TOOLS = 'setuptools>=77' wheel 'cffi>=2.0'
 LINT_TOOLS = ruff mypy
-TEST_TOOLS = pytest hypothesis iced-x86 'setuptools>=70.1'
+TEST_TOOLS = pytest hypothesis iced-x86 mypy 'setuptools>=77'
 
 PIP = -m pip --disable-pip-version-check --quiet
 
 SOURCES := $(shell find bpf vmlinux pyebpf -type f \( -name '*.[ch]' -o -name '*.py' -o -name py.typed \) \
 	! -path pyebpf/core/_libbpf.py) \
-	$(wildcard build.py setup.py pyproject.toml MANIFEST.in README.md LICENSE* LICENSES/*)
+	$(wildcard build.py setup.py pyproject.toml MANIFEST.in README.md LICENSE LICENSES/*)
 
 build: .venv/.installed
 
@@ -53,7 +53,7 @@ build/.sources: FORCE
 # build/lib would keep deleted modules. `python -m build` would run our own build.py.
 dist/.built: build/venv/.tools build/.sources $(SOURCES)
 	rm -rf build/lib build/bdist.* dist
-	build/venv/bin/python setup.py --quiet sdist --dist-dir dist
+	build/venv/bin/python setup.py --quiet sdist --dist-dir dist 2>build/sdist.log || { cat build/sdist.log; exit 1; }
 	build/venv/bin/python $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@ls -l dist
 	@touch $@

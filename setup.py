@@ -36,7 +36,7 @@ class BuildPy(build_py):
 
     def _package(self) -> Path:
         """Where they go; an editable installation is used where it lies."""
-        return (ROOT if self.editable_mode else Path(self.build_lib)) / "pyebpf"
+        return (ROOT if getattr(self, "editable_mode", False) else Path(self.build_lib)) / "pyebpf"
 
 
 def licence() -> dict[str, object]:

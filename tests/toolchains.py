@@ -3,7 +3,7 @@
 
 Use::
 
-    from tests import toolchains
+    import toolchains
 
     program = toolchains.go("1.21").compile({"main.go": SOURCE})            # -> Path of the executable
     program = toolchains.go("1.27").compile({"main.go": SOURCE}, flags=("-buildmode=pie",))

@@ -68,6 +68,8 @@ class Probes:
         self.object = open_bundled(name)
         ladder = Ladder()
         self._entry_links, self._return_links = Links(ladder), Links(ladder)
+        self._unmatched_before = 0
+        self._unmatched_after: int | None = None
         try:
             ladder.prepare(self.object, self.object.programs.values())
             self._filter(pids)
@@ -84,7 +86,8 @@ class Probes:
             if returns:  # first, so that no entry is recorded whose return would be missed
                 refused += self._attach_returns(pids)
             refused += self._attach_entries(pids)
-            self._unmatched_before = self._tally()["unmatched"] if returns else 0
+            if returns:
+                self._unmatched_before = self._tally()["unmatched"]
             self._report(refused)
         except BaseException:
             self.close()
@@ -211,7 +214,10 @@ class Probes:
     def losses(self) -> Losses:
         """Reads what became of the calls. Frames still in the map are counted one by one: cheap, but not free."""
         sums = self._tally()
-        sums["unmatched"] -= self._unmatched_before  # returns while only these were probed
+        # Returns that were seen while only returns were probed, in the moments of attaching and detaching, say nothing.
+        if self._unmatched_after is not None:
+            sums["unmatched"] = self._unmatched_after
+        sums["unmatched"] -= self._unmatched_before
         in_progress = len(self.object.maps["frames"])
         left = sums["entered"] - sums["returned"] - sums["abandoned"] - sums["refused"]
         return Losses(
@@ -229,6 +235,8 @@ class Probes:
 
         Entries go first: an entry whose return isn't seen any more would look like a call that never returned.
         """
+        if self._unmatched_after is None and len(self._return_links):
+            self._unmatched_after = self._tally()["unmatched"]
         self._entry_links.close()
         self._return_links.close()
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import iced_x86 as iced
 import pytest
+import toolchains
 
 from pyebpf.binary import disasm, golang
 from pyebpf.binary.elf import Elf
 from pyebpf.binary.golang import GoFunction, GoProgram
 from pyebpf.errors import BinaryError, Error
-from tests import toolchains
 
 VERSIONS = ("1.15", "1.19", "1.21", "1.24", "1.27", "local")
 ARM64_VERSIONS = ("1.15", "1.21", "1.27")

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import toolchains
 
 from pyebpf.errors import BinaryError, TargetError, TargetNotFound, UnsafeProbe
 from pyebpf.target.command import Command
 from pyebpf.target.resolve import Probe, Resolution, resolve
-from tests import toolchains
 
 C = r"""
 #include <stdio.h>

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import toolchains
 
 from pyebpf.errors import TargetNotFound
 from pyebpf.target.process import Process
 from pyebpf.target.resolve import resolve
 from pyebpf.target.stacks import UNKNOWN, Frame, KernelSymbols, UserSymbols
-from tests import toolchains
 
 C = r"""
 #include <stdio.h>
