@@ -81,8 +81,8 @@ int on_return(struct pt_regs *ctx)
 		return 0;
 	duration = now - call.start;
 	bucket = bucket_of(duration);
-	if (bucket < BUCKETS)
-		__sync_fetch_and_add(&latency->buckets[bucket], 1);
+	asm volatile("" : "+r"(bucket)); /* clang knows that the mask is idle, the verifier doesn't */
+	__sync_fetch_and_add(&latency->buckets[bucket & (BUCKET_ROOM - 1)], 1);
 	__sync_fetch_and_add(&latency->total, duration);
 	if (latency->max < duration)
 		latency->max = duration;

@@ -10,12 +10,13 @@
 enum latency_buckets {
 	SUB_BUCKET_BITS = 3,
 	BUCKETS = 62 * 8,
+	BUCKET_ROOM = 512, /* a power of two: a mask bounds the index for every verifier, Linux 5.10's too */
 };
 
 struct latency {
 	__u64 total; /* ns */
 	__u64 max;   /* ns; two CPUs racing may keep the smaller, the buckets never do */
-	__u64 buckets[BUCKETS];
+	__u64 buckets[BUCKET_ROOM];
 };
 
 #endif

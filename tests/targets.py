@@ -33,12 +33,12 @@ _COMPILERS = {
 DEADLINE = 120  # seconds; a target that needs longer has a fault
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="pyebpf-targets-"))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def compiled(source: str, *flags: str, compiler: str | None = None) -> Path:
     """Compiles a program of ``tests/programs`` with its language's compiler and more flags."""
     path = PROGRAMS / source

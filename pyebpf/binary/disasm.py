@@ -50,26 +50,42 @@ class DecodeError(BinaryError):
         self.address = address
 
 
-def decode(machine: str, code: bytes, address: int) -> Iterator[Instruction]:
-    """Every instruction of ``code``, whose first byte has the virtual address ``address``, in order.
+def walk(machine: str, code: bytes, address: int, starts: list[int] | None = None) -> Iterator[Instruction]:
+    """The instructions of ``code`` that change the flow of control: all but those of kind OTHER, in order.
+
+    Nothing is decoded before it is asked for, so looking at the first few is cheap.
 
     Args:
         machine: "x86-64" or "arm64" (`Elf.machine`).
+        address: the virtual address of the first byte of ``code``.
+        starts: gets the address of every instruction passed, those of kind OTHER too.
 
     Raises:
         DecodeError: at the first instruction that can't be decoded or doesn't end where ``code`` ends.
     """
-    return iter(_sweep(machine, code, address, True))
+    if machine == "x86-64":
+        return _walk_x86(code, address, starts)
+    if machine == "arm64":
+        return _walk_arm64(code, address, starts)
+    raise BinaryError(f"no decoder for {machine} code")
 
 
 def control_flow(machine: str, code: bytes, address: int) -> list[Instruction]:
-    """Like `decode`, but without the instructions of kind OTHER, which makes it several times faster."""
-    return _sweep(machine, code, address, False)
+    """All that `walk` finds. Raises like it."""
+    return list(walk(machine, code, address))
+
+
+def decode(machine: str, code: bytes, address: int) -> list[Instruction]:
+    """Every instruction of ``code``. Raises like `walk`, which is several times faster."""
+    starts: list[int] = []
+    found = {instruction.address: instruction for instruction in walk(machine, code, address, starts)}
+    ends = [*starts[1:], address + len(code)]
+    return [found.get(start) or Instruction(start, end - start, OTHER, None) for start, end in zip(starts, ends)]
 
 
 def returns(machine: str, code: bytes, address: int) -> list[int]:
-    """The addresses of the RET instructions of ``code``. Raises DecodeError like `decode`."""
-    return [i.address for i in _sweep(machine, code, address, False) if i.kind == RET]
+    """The addresses of the RET instructions of ``code``. Raises DecodeError like `walk`."""
+    return [instruction.address for instruction in walk(machine, code, address) if instruction.kind == RET]
 
 
 def is_boundary(machine: str, code: bytes, start: int, address: int) -> bool:
@@ -80,18 +96,10 @@ def is_boundary(machine: str, code: bytes, start: int, address: int) -> bool:
     if not start <= address < start + len(code):
         return False
     try:
-        _sweep(machine, code[: address - start], start, False)
+        control_flow(machine, code[: address - start], start)
     except DecodeError:
         return False
     return True
-
-
-def _sweep(machine: str, code: bytes, address: int, everything: bool) -> list[Instruction]:
-    if machine == "x86-64":
-        return _sweep_x86(code, address, everything)
-    if machine == "arm64":
-        return _sweep_arm64(code, address, everything)
-    raise BinaryError(f"no decoder for {machine} code")
 
 
 # --- x86-64 -----------------------------------------------------------------------------------------------------------
@@ -99,6 +107,8 @@ def _sweep(machine: str, code: bytes, address: int, everything: bool) -> list[In
 _PREFIX, _REX, _REX_W, _TWO_BYTE, _VEX2, _VEX3, _EVEX, _XOP = range(0x10, 0x90, 0x10)  # escapes of the one-byte grid
 _MAP_38, _MAP_3A = 0x10, 0x20  # escapes of the two-byte grid
 _SIB = 0x80
+_DIRECT = (JUMP, BRANCH, CALL)
+_REL8, _REL32 = struct.Struct("<b").unpack_from, struct.Struct("<i").unpack_from
 
 # Letters of the grids:
 #   .  nothing follows        b imm8   w imm16   z imm16/32   v imm16/32/64   e imm16 imm8   o 64-bit offset
@@ -235,12 +245,13 @@ _TWO = _rows(_TWO_BYTES, 2, 4, 4)
 _ROW_MODRM, _ROW_MODRM_IMM8, _ROW_MODRM_IMM32 = _PLAIN[0x00], _PLAIN[0x80], _PLAIN[0x81]
 
 
-def _sweep_x86(code: bytes, address: int, everything: bool) -> list[Instruction]:
+def _walk_x86(code: bytes, address: int, starts: list[int] | None) -> Iterator[Instruction]:
     data = bytes(code) + bytes(32)  # so that no lookup can leave the buffer: an instruction has at most 15 bytes
     plain, wide = _PLAIN, _WIDE
-    found: list[Instruction] = []
     at, end = 0, len(code)
     while at < end:
+        if starts is not None:
+            starts.append(address + at)
         value = plain[data[at]][data[at + 1]]
         if not 0 < value < 16:
             # The common ones, REX included, are settled here; the rest by _prefixed.
@@ -257,15 +268,14 @@ def _sweep_x86(code: bytes, address: int, everything: bool) -> list[Instruction]
                 if value >= _SIB:
                     value += (4 if data[opcode + 2] & 7 == 5 else 0) - _SIB
                 value += opcode - at
-        length = value & 15
-        if value > 15 or everything:
-            kind = value >> 4
-            target = _target(data, at, length, address) if kind and kind != RET else None
-            found.append(Instruction(address + at, length, kind, target))
-        at += length
+            if value > 15:
+                kind = value >> 4
+                value &= 15
+                target = _target(data, at, value, address) if kind in _DIRECT else None
+                yield Instruction(address + at, value, kind, target)
+        at += value
     if at != end:
         raise DecodeError(address + end, "the last instruction runs past the end")
-    return found
 
 
 def _prefixed(data: bytes, start: int, address: int) -> int:
@@ -342,16 +352,17 @@ def _vex(data: bytes, at: int, escape: int) -> tuple[int, int]:
 
 def _target(data: bytes, at: int, length: int, address: int) -> int | None:
     """Where a jump, branch or call goes to; None if a register or memory says so."""
-    opcode, end = at, at + length
-    while _PLAIN[data[opcode]][0] in (_PREFIX, _REX, _REX_W):
-        opcode += 1
-    letter = _ONE_BYTE[data[opcode]]
+    end = at + length
+    letter = _ONE_BYTE[data[at]]
+    while letter in "pRW":
+        at += 1
+        letter = _ONE_BYTE[data[at]]
     if letter == "0":
-        letter = _TWO_BYTES[data[opcode + 1]]
+        letter = _TWO_BYTES[data[at + 1]]
     if letter in "jc":
-        distance: int = struct.unpack_from("<b", data, end - 1)[0]
+        distance: int = _REL8(data, end - 1)[0]
     elif letter in "JCL3":
-        distance = struct.unpack_from("<i", data, end - 4)[0]
+        distance = _REL32(data, end - 4)[0]
     else:
         return None
     return (address + end + distance) & 0xFFFFFFFFFFFFFFFF
@@ -359,23 +370,22 @@ def _target(data: bytes, at: int, length: int, address: int) -> int | None:
 
 # --- arm64 ------------------------------------------------------------------------------------------------------------
 
+_WORD = struct.Struct("<I")
 
-def _sweep_arm64(code: bytes, address: int, everything: bool) -> list[Instruction]:
+
+def _walk_arm64(code: bytes, address: int, starts: list[int] | None) -> Iterator[Instruction]:
     whole = len(code) & ~3
-    found: list[Instruction] = []
-    for index, word in enumerate(struct.unpack(f"<{whole // 4}I", code[:whole])):
+    for at, (word,) in zip(range(0, whole, 4), _WORD.iter_unpack(code[:whole])):
+        if starts is not None:
+            starts.append(address + at)
         # Branches, exceptions and system instructions have bits 28-26 = 101; udf has the high half 0.
         if word & 0x1C000000 == 0x14000000 or word < 0x10000:
             kind, distance = _classify_arm64(word)
-        else:
-            kind, distance = OTHER, None
-        if kind or everything:
-            here = address + index * 4
-            target = None if distance is None else (here + distance) & 0xFFFFFFFFFFFFFFFF
-            found.append(Instruction(here, 4, kind, target))
+            if kind:
+                target = None if distance is None else (address + at + distance) & 0xFFFFFFFFFFFFFFFF
+                yield Instruction(address + at, 4, kind, target)
     if whole != len(code):
         raise DecodeError(address + whole, "the last instruction runs past the end")
-    return found
 
 
 def _classify_arm64(word: int) -> tuple[int, int | None]:

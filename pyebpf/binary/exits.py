@@ -17,13 +17,14 @@ which the compiler wrote independently of the code's bytes. The rules:
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..errors import BinaryError
 from . import switches
 from .cfi import Rule
-from .disasm import BRANCH, CALL, INDIRECT_JUMP, JUMP, OTHER, RET, TRAP, Instruction, decode
+from .disasm import BRANCH, CALL, INDIRECT_JUMP, JUMP, RET, TRAP, Instruction, walk
 from .elf import Elf
 from .unwind import UnwindTable
 
@@ -83,9 +84,14 @@ class _Unproven(Exception):
 
 
 class _Part:
-    """A stretch of the function's code, decoded."""
+    """A stretch of the function's code, decoded.
 
-    __slots__ = ("_known", "code", "end", "fde", "index", "instructions", "machine", "start")
+    Attributes:
+        starts: the addresses at which instructions begin, sorted; ``begins`` are the same.
+        flow: the instructions that change the flow of control.
+    """
+
+    __slots__ = ("_known", "begins", "code", "end", "fde", "flow", "machine", "start", "starts")
 
     def __init__(self, elf: Elf, unwind: UnwindTable, start: int, end: int) -> None:
         fde = unwind.fde_at(start)
@@ -94,36 +100,51 @@ class _Part:
         self.machine, self.start, self.end, self.fde = elf.machine, start, end, fde
         self._known: switches.Constants | None = None
         self.code = elf.read(start, end - start)
-        self.instructions = list(decode(elf.machine, self.code, start))
-        self.index = {instruction[0]: n for n, instruction in enumerate(self.instructions)}
+        self.starts: list[int] = []
+        self.flow = list(walk(elf.machine, self.code, start, self.starts))
+        self.begins = frozenset(self.starts)
         for landmark in unwind.landmarks(fde):
-            if start <= landmark < end and landmark not in self.index:
+            if start <= landmark < end and landmark not in self.begins:
                 raise _Unproven(f"code and unwind table disagree on what begins at {landmark:#x}")
-        for instruction in reversed(self.instructions):
-            if instruction.kind in _ENDS:
-                break
-            if instruction.kind == BRANCH or not switches.is_nop(elf.machine, self.bytes_of(instruction)):
-                raise _Unproven(f"runs on into the code at {end:#x}")
-        else:
+        last = self.flow[-1] if self.flow else None
+        if last is None or last.kind not in _ENDS or not self.is_padding(last.address + last.length):
             raise _Unproven(f"runs on into the code at {end:#x}")
 
-    def bytes_of(self, instruction: Instruction) -> bytes:
+    def is_padding(self, vaddr: int) -> bool:
+        """Is there nothing but padding from the instruction at ``vaddr`` on?"""
+        after = range(bisect_left(self.starts, vaddr), len(self.starts))
+        return all(switches.is_nop(self.machine, self.bytes_of(n)) for n in after)
+
+    def bytes_of(self, number: int) -> bytes:
+        """Those of the instruction that is ``starts[number]``."""
+        at = self.starts[number] - self.start
+        end = self.starts[number + 1] - self.start if number + 1 < len(self.starts) else len(self.code)
+        return self.code[at:end]
+
+    def code_of(self, instruction: Instruction) -> bytes:
         at = instruction.address - self.start
         return self.code[at : at + instruction.length]
 
+    def block_before(self, instruction: Instruction) -> list[bytes]:
+        """The instructions that run right before this one, back to the one after a jump, call or return."""
+        last = bisect_left(self.starts, instruction.address)
+        before = bisect_left(self.flow, instruction) - 1
+        first = bisect_left(self.starts, self.flow[before].address) + 1 if before >= 0 else 0
+        return [self.bytes_of(n) for n in range(max(first, last - switches.WINDOW), last)]
+
     def follows_lock(self, vaddr: int) -> bool:
         """Does a lock prefix precede it? glibc's atomics jump over it while there is one thread only."""
-        return self.machine == "x86-64" and vaddr - 1 in self.index and self.code[vaddr - 1 - self.start] == 0xF0
+        return self.machine == "x86-64" and vaddr - 1 in self.begins and self.code[vaddr - 1 - self.start] == 0xF0
 
     def jump_targets(self) -> list[int]:
-        return [jump.target for jump in self.instructions if jump.kind in (JUMP, BRANCH) and jump.target is not None]
+        return [jump.target for jump in self.flow if jump.kind in (JUMP, BRANCH) and jump.target is not None]
 
     def known(self) -> switches.Constants:
         """The addresses that this code loads into registers."""
         if self._known is None:
             found = switches.constants(self.machine, self.code, self.start)
             self._known = {
-                register: [load for load in loads if load[0] in self.index] for register, loads in found.items()
+                register: [load for load in loads if load[0] in self.begins] for register, loads in found.items()
             }
         return self._known
 
@@ -179,7 +200,7 @@ class _Proof:
         while self.named:
             try:
                 part = self.decoded(*self.named.popitem())
-                if not all(target in part.index or self.is_inside(target) for target in part.jump_targets()):
+                if not all(target in part.begins or self.is_inside(target) for target in part.jump_targets()):
                     continue
             except (_Unproven, BinaryError):
                 continue
@@ -193,7 +214,7 @@ class _Proof:
     def is_inside(self, vaddr: int) -> bool:
         """Is it in the function? Raises _Unproven if it is, but not where an instruction begins."""
         part = self.part_at(vaddr)
-        if part is not None and vaddr not in part.index and not part.follows_lock(vaddr):
+        if part is not None and vaddr not in part.begins and not part.follows_lock(vaddr):
             raise _Unproven(f"jumps into the middle of an instruction at {vaddr:#x}")
         return part is not None
 
@@ -203,9 +224,9 @@ class _Proof:
         for pad in self.unwind.landing_pads(part.fde):
             if pad.start < part.end and part.start < pad.end and not self.is_inside(pad.address):
                 self.add_moved(pad.address, f"an exception leaves the function for {pad.address:#x}")
-        for instruction in part.instructions:
+        for instruction in part.flow:
             kind = instruction.kind
-            if kind in (OTHER, TRAP):
+            if kind == TRAP:
                 continue
             if kind == RET:
                 self.examine_return(part, instruction)
@@ -219,7 +240,7 @@ class _Proof:
                 self.examine_leaving(part, instruction, instruction.target)
 
     def examine_return(self, part: _Part, instruction: Instruction) -> None:
-        if not switches.is_plain_return(self.elf.machine, part.bytes_of(instruction)):
+        if not switches.is_plain_return(self.elf.machine, part.code_of(instruction)):
             raise _Unproven(f"returns in an unusual way at {instruction.address:#x}")
         if not self.is_empty(part, instruction):
             raise _Unproven(f"the unwind table doesn't show an empty frame at the return at {instruction.address:#x}")
@@ -227,15 +248,15 @@ class _Proof:
 
     def examine_indirect(self, part: _Part, instruction: Instruction) -> None:
         if self.unwind.rule_in(part.fde, instruction.address) is None or not switches.is_plain_jump(
-            self.elf.machine, part.bytes_of(instruction)
+            self.elf.machine, part.code_of(instruction)
         ):
             raise _Unproven(f"jumps in an unusual way at {instruction.address:#x}")
-        before = self.block_before(part, instruction)
+        before = part.block_before(instruction)
         if self.is_empty(part, instruction) or switches.releases_frame(self.elf.machine, before[-4:]):
-            at, jump = instruction.address, part.bytes_of(instruction)
+            at, jump = instruction.address, part.code_of(instruction)
             for target in switches.first_targets(self.elf, at, jump, before, part.known()):
                 inside = self.part_at(target)
-                if inside is not None and target in inside.index and target != self.address:
+                if inside is not None and target in inside.begins and target != self.address:
                     return
             raise _Unproven(f"may end in an indirect tail call at {instruction.address:#x}")
 
@@ -288,15 +309,7 @@ class _Proof:
             return True
         if rule is None or self.elf.machine != "arm64":
             return False
-        return switches.releases_frame(self.elf.machine, self.block_before(part, instruction))
-
-    def block_before(self, part: _Part, instruction: Instruction) -> list[bytes]:
-        """The instructions that run right before this one, back to the one after a jump, call or return."""
-        last = part.index[instruction.address]
-        first = last
-        while first and last - first < switches.WINDOW and part.instructions[first - 1].kind == OTHER:
-            first -= 1
-        return [part.bytes_of(part.instructions[n]) for n in range(first, last)]
+        return switches.releases_frame(self.elf.machine, part.block_before(instruction))
 
     # -- after all parts
 
@@ -313,11 +326,11 @@ class _Proof:
             return False
         try:
             part = self.decoded(fde.start, fde.end)
-            if target not in part.index or self.unwind.landing_pads(fde):
+            if target not in part.begins or self.unwind.landing_pads(fde):
                 return False
-            if any(instruction.kind == INDIRECT_JUMP for instruction in part.instructions):
+            if any(instruction.kind == INDIRECT_JUMP for instruction in part.flow):
                 return False
-            outside = [goal for goal in part.jump_targets() if goal not in part.index]
+            outside = [goal for goal in part.jump_targets() if goal not in part.begins]
             if self.address in outside or not all(map(self.is_inside, outside)):
                 return False
         except (_Unproven, BinaryError):
@@ -325,7 +338,7 @@ class _Proof:
         if outside:
             self.add(part)
             self.examine(part)
-        return bool(outside) or all(instruction.kind != RET for instruction in part.instructions)
+        return bool(outside) or all(instruction.kind != RET for instruction in part.flow)
 
     def is_function(self, target: int) -> bool:
         fde = self.unwind.fde_at(target)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ..errors import BinaryError
@@ -164,23 +164,39 @@ class SymbolTable:
         raw = name.encode("utf-8", "surrogateescape")
         found = ((table, index) for table in self._tables for index in table.named(raw))
         symbols = (self._symbol(table, index) for table, index in found if table.name_of(index) == raw)
-        return _distinct(symbols)
+        return list(_distinct(symbols))
 
-    def search(self, pattern: re.Pattern[str] | None = None, required: tuple[bytes, ...] = ()) -> list[Symbol]:
-        """The functions whose linkage names contain all of ``required`` and match ``pattern`` from the start.
+    def search(
+        self,
+        matches: Callable[[str], object] = bool,
+        required: tuple[bytes, ...] = (),
+        beginnings: tuple[str, ...] = ("",),
+        outside: tuple[int, int] | None = None,
+    ) -> Iterator[Symbol]:
+        """The functions whose linkage names contain all of ``required``, and for which ``matches`` says so.
 
-        ``required`` is what makes a search fast: the rest of the table isn't looked at.
+        Args:
+            required: what makes a search fast: the rest of the table isn't looked at.
+            beginnings: the name has one of these; makes it still faster.
+            outside: a range of addresses without interest.
 
         Raises:
             BinaryError: the names are impossibly large together.
         """
-        return _distinct(self._search(pattern, required))
+        return _distinct(self._search(matches, required, beginnings, outside))
 
-    def _search(self, pattern: re.Pattern[str] | None, required: tuple[bytes, ...]) -> Iterator[Symbol | None]:
+    def _search(
+        self,
+        matches: Callable[[str], object],
+        required: tuple[bytes, ...],
+        beginnings: tuple[str, ...],
+        outside: tuple[int, int] | None,
+    ) -> Iterator[Symbol | None]:
         budget = _MAX_NAME_BYTES
-        matches = re.compile("").match if pattern is None else pattern.match
+        raw_beginnings = tuple(beginning.encode("utf-8", "surrogateescape") for beginning in beginnings)
         for table in self._tables:
-            for index in table.containing(required):
+            found = table.containing(required, raw_beginnings) if outside is None else table.outside(*outside)
+            for index in found:
                 name = table.name_of(index)
                 budget -= len(name)
                 if budget < 0:
@@ -190,7 +206,7 @@ class SymbolTable:
                         break
                 else:
                     text = name.decode("utf-8", "backslashreplace")
-                    if matches(text):
+                    if text.startswith(beginnings) and matches(text):
                         yield self._symbol(table, index, text)
 
     def at_addresses(self, addresses: Iterable[int]) -> dict[int, list[Symbol]]:
@@ -266,12 +282,12 @@ class SymbolTable:
         """Linkage names with ``word`` in them, else with a part of it, or of about its length; not all of these."""
         candidates: dict[str, None] = {}
         for part in parts_of(word):
-            _add_nearest(candidates, self.search(required=(part,)), len(word))
+            _add_nearest(candidates, list(self.search(required=(part,))), len(word))
             if candidates and part == word.encode("utf-8", "surrogateescape"):
                 return list(candidates)
         if len(word) < _SHORT_WORD:
             lengths = re.compile(f".{{{max(len(word) - 1, 1)},{len(word) + 1}}}\\Z", re.S)
-            _add_nearest(candidates, self.search(lengths), len(word))
+            _add_nearest(candidates, list(self.search(lengths.match)), len(word))
         return list(candidates)
 
 
@@ -296,10 +312,10 @@ def preference(symbol: Symbol) -> tuple[bool, int, int, int, str]:
     return not symbol.size, bind, underscores, len(symbol.name), symbol.name
 
 
-def _distinct(symbols: Iterable[Symbol | None]) -> list[Symbol]:
+def _distinct(symbols: Iterable[Symbol | None]) -> Iterator[Symbol]:
     """The symbols in order, those that say the same in a second table left out."""
-    seen: dict[tuple[str, int], Symbol] = {}
+    seen: set[tuple[str, int]] = set()
     for symbol in symbols:
-        if symbol is not None:
-            seen.setdefault((symbol.name, symbol.address), symbol)
-    return list(seen.values())
+        if symbol is not None and (symbol.name, symbol.address) not in seen:
+            seen.add((symbol.name, symbol.address))
+            yield symbol

@@ -111,8 +111,11 @@ class Table:
             position = find(name, position + 1, self._end)
         return self._with_names(places)
 
-    def containing(self, required: tuple[bytes, ...]) -> Iterable[int]:
-        """Indices of the entries whose names contain every one of ``required``, and of some others."""
+    def containing(self, required: tuple[bytes, ...], beginnings: tuple[bytes, ...] = (b"",)) -> Iterable[int]:
+        """Indices of the entries whose names contain every one of ``required``, and of some others.
+
+        Of those names only the ones with one of ``beginnings``, again with some others.
+        """
         if not required:
             return self.functions()
         if any(b"\0" in fragment for fragment in required):
@@ -132,7 +135,11 @@ class Table:
             if all(find(fragment, start, end) >= 0 for fragment in others):
                 # Linkers store a name that ends another one inside it, so each byte up to the fragment may begin one.
                 last = rfind(rarest, start, end)
-                places.update(range(start - self._start, last + 1 - self._start))
+                for beginning in beginnings:
+                    place = find(beginning, start, last + len(beginning))
+                    while place >= 0:
+                        places.add(place - self._start)
+                        place = find(beginning, place + 1, last + len(beginning))
             if max(len(places), strings) > _MAX_PLACES:
                 return self.functions()
             position = find(rarest, end, self._end)
@@ -140,7 +147,7 @@ class Table:
 
     def at(self, addresses: set[int]) -> Iterable[int]:
         """Indices of the entries whose value is in ``addresses``."""
-        return compress(range(self.count), map(addresses.__contains__, self._values))
+        return compress(range(self.count), map(addresses.__contains__, self._values.tolist()))
 
     def has(self, pattern: re.Pattern[bytes]) -> bool:
         """Does ``pattern`` occur in the strings?"""
@@ -151,12 +158,18 @@ class Table:
         # One byte an entry: st_info, mapped to 1 for the types that are functions.
         return compress(range(self.count), bytes(self._entries[4 :: _ENTRY.size]).translate(_FUNCTION_TYPES))
 
+    def outside(self, start: int, end: int) -> list[int]:
+        """Indices of the functions whose value isn't in [start, end)."""
+        values = self._values.tolist()
+        return [index for index in self.functions() if not start <= values[index] < end]
+
     def by_address(self) -> tuple[array[int], array[int]]:
         """(addresses, indices) of the functions, sorted by address; made at the first call."""
         if self._order is None:
             indices = list(self.functions())
-            indices.sort(key=self._values.__getitem__)
-            self._order = (array("Q", map(self._values.__getitem__, indices)), array("I", indices))
+            values = self._values.tolist()  # of a view that isn't contiguous each look is slow
+            indices.sort(key=values.__getitem__)
+            self._order = (array("Q", map(values.__getitem__, indices)), array("I", indices))
         return self._order
 
     def _rarest(self, fragments: tuple[bytes, ...]) -> bytes:
@@ -168,7 +181,7 @@ class Table:
         return min(fragments, key=lambda fragment: (sum(text.count(fragment) for text in samples), -len(fragment)))
 
     def _with_names(self, places: set[int]) -> Iterable[int]:
-        return compress(range(self.count), map(places.__contains__, self._names)) if places else ()
+        return compress(range(self.count), map(places.__contains__, self._names.tolist())) if places else ()
 
 
 def section_table(elf: Elf, kind: int, label: str) -> Table | None:

@@ -138,7 +138,8 @@ def test_list(pyebpf: Callable[..., Any]) -> None:
     for arguments in (("list",), ("funccount", "-l"), ("funclatency", "-l"), ("funcslower", "-l")):
         ran = pyebpf(*arguments, f"{program}:shop::scale*")
         assert ran.code == 0 and "shop::scale(int)" in ran.out and "c++" in ran.out, ran
-    rows = [json.loads(line) for line in pyebpf("list", "--json", "--returns", f"{program}:shop::scale(int)").out.split("\n")[:-1]]
+    ran = pyebpf("list", "--json", "--returns", f"{program}:shop::scale(int)")
+    rows = [json.loads(line) for line in ran.out.splitlines()]
     assert [row["function"] for row in rows] == ["shop::scale(int)"]
     assert rows[0]["symbol"] == "_ZN4shop5scaleEi" and rows[0]["return_offsets"] and not rows[0]["uretprobe"]
 

@@ -7,6 +7,8 @@ import os
 
 import pytest
 
+from pyebpf.core import kernel
+
 
 @pytest.fixture(autouse=True, scope="session")
 def root() -> None:
@@ -16,5 +18,13 @@ def root() -> None:
 @pytest.fixture(params=["multi", "cookie", "copy"])
 def rung(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every rung of the attach ladder, also those this kernel would not need."""
+    here, minimum = {
+        "multi": (kernel.has_uprobe_multi, (6, 6)),
+        "cookie": (kernel.has_attach_cookies, (5, 15)),
+        "copy": (lambda: True, (5, 8)),
+    }[request.param]
+    if not here():
+        assert kernel.release() < minimum, f"Linux {kernel.release()} should have what the rung {request.param} needs"
+        pytest.skip(f"before Linux {minimum[0]}.{minimum[1]}")
     monkeypatch.setenv("PYEBPF_ATTACH", request.param)
     return str(request.param)

@@ -31,7 +31,7 @@ def made_of(values: list[int]) -> Histogram:
 def test_buckets_are_the_objects() -> None:
     with open_bundled("funclatency") as obj:
         declared = obj.btf.enumerators("latency_buckets")
-    assert declared == {"SUB_BUCKET_BITS": histogram.SUB_BITS, "BUCKETS": BUCKETS}
+    assert declared == {"SUB_BUCKET_BITS": histogram.SUB_BITS, "BUCKETS": BUCKETS, "BUCKET_ROOM": 512}
 
 
 def test_bounds_tile_the_numbers() -> None:

@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Measures pyebpf beside the peers that are installed. See README.md; run as root."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Optional
+
+import contestants
+import experiments
+from contestants import COUNT, COUNT_BY_NAME, LATENCY, NOTHING, SLOWER, Contestant
+from processes import Programs
+from sizes import size
+
+EXPERIMENTS = ("start", "many", "call", "size")
+
+
+def main() -> int:
+    options = _options()
+    if os.geteuid():
+        sys.exit("benchmarks/run.py: run as root")
+    tools = contestants.find(options.pyebpf, options.peer)
+    if len({tool.name for tool in tools}) < len(tools):
+        sys.exit("benchmarks/run.py: two contestants have the same name")
+    programs = Programs()
+    wanted = options.only or EXPERIMENTS
+    _heading(tools)
+    if "start" in wanted:
+        for job in (LATENCY, COUNT):
+            _print_whole(job, experiments.one_function(programs, tools, job, options.runs), tools)
+    if "call" in wanted:
+        _print_per_call(experiments.per_call(programs, tools, options.runs), tools)
+    if "size" in wanted:
+        _print_sizes(tools)
+    if "many" in wanted:
+        path, _, pattern = options.many.rpartition(":")
+        if os.path.exists(path):
+            results = experiments.many_functions(programs, tools, path, pattern, min(options.runs, 3), options.limit)
+            _print_many(options.many, results, tools)
+        else:
+            print(f"\n(Many functions: not measured, there is no {path}.)")
+    print(f"\nLoad average at the end: {_load()}.")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    installed = os.path.join(root, ".venv", "bin", "pyebpf")
+    parser = argparse.ArgumentParser(description="Measure pyebpf beside its peers; the tables go to standard output.")
+    parser.add_argument("--only", action="append", choices=EXPERIMENTS, help="only this (repeatable)")
+    parser.add_argument("--runs", type=int, default=7, metavar="N", help="rounds (default 7)")
+    parser.add_argument("--pyebpf", default=installed if os.path.exists(installed) else shutil.which("pyebpf"),
+                        metavar="PATH", help="the command to measure (default: .venv/bin/pyebpf)")  # fmt: skip
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND",
+                        help="one more peer; NAME contains bpftrace or funclatency")  # fmt: skip
+    parser.add_argument("--many", default="/usr/bin/node:_ZN4node6*", metavar="PATH:GLOB",
+                        help="about a thousand functions (default %(default)s)")  # fmt: skip
+    parser.add_argument("--limit", type=int, default=60, metavar="SEC",
+                        help="kill a tool that takes longer for many functions (default %(default)s)")  # fmt: skip
+    options = parser.parse_args()
+    if not options.pyebpf:
+        parser.error("no pyebpf: make build, or --pyebpf PATH")
+    return options
+
+
+def _heading(tools: Sequence[Contestant]) -> None:
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "?")
+    print(f"{time.strftime('%Y-%m-%d')}, {model}, {os.cpu_count()} CPUs, Linux {platform.release()}, "
+          f"Python {platform.python_version()} (of the benchmark).")  # fmt: skip
+    print(f"Contestants: {', '.join(tool.name for tool in tools)}. Load average at the beginning: {_load()}.")
+
+
+def _load() -> str:
+    return f"{os.getloadavg()[0]:.1f}"
+
+
+def _spread(values: Sequence[float], digits: int = 0) -> str:
+    """Median, and the range."""
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
+
+
+def _ratio(ours: Sequence[float], theirs: Optional[Sequence[float]]) -> str:
+    """The median of the ratios of the rounds: the two of a round met the same load."""
+    if theirs is None or ours is theirs or len(ours) != len(theirs):
+        return "" if theirs is None or ours is not theirs else "1"
+    return f"{statistics.median(a / b for a, b in zip(ours, theirs)):.2f}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    print(f"\n| {' | '.join(header)} |")
+    print("|" + "---|" * len(header))
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
+
+
+def _yardsticks(tools: Sequence[Contestant], names: Sequence[str]) -> list[str]:
+    """Whom the others are compared with: the first bpftrace, and the first C tool."""
+    found = []
+    for family in ("bpftrace", "funclatency"):
+        found += [tool.name for tool in tools if tool.family == family and tool.name in names][:1]
+    return found
+
+
+def _print_whole(
+    job: str, results: dict[str, experiments.Whole], tools: Sequence[Contestant]
+) -> None:
+    yardsticks = _yardsticks(tools, list(results))
+    title = {LATENCY: "latency histogram", COUNT: "count"}[job]
+    print(f"\n## One function, {title}, one second")
+    header = ["", "start to probe attached, ms", *(f"÷ {name}" for name in yardsticks),
+              "beyond the second, ms", *(f"÷ {name}" for name in yardsticks), "peak memory, MB", "CPU, ms"]  # fmt: skip
+    rows = []
+    for name, whole in results.items():
+        rows.append([
+            name,
+            _spread(whole.attached), *(_ratio(whole.attached, results[other].attached) for other in yardsticks),
+            _spread(whole.beyond), *(_ratio(whole.beyond, results[other].beyond) for other in yardsticks),
+            f"{max(whole.memory):.1f}", f"{statistics.median(whole.cpu):.0f}",
+        ])  # fmt: skip
+    _table(header, rows)
+
+
+def _print_per_call(results: dict[str, dict[str, list[float]]], tools: Sequence[Contestant]) -> None:
+    print("\n## What a call costs more, ns")
+    untraced = statistics.median(results.pop("")[""])
+    print(f"\nAn untraced call takes {untraced:.1f} ns.")
+    titles = {NOTHING: "a probe that does next to nothing", COUNT: "count", COUNT_BY_NAME: "count by function name",
+              LATENCY: "latency histogram", SLOWER: "calls slower than 1 s (none is)"}  # fmt: skip
+    rows = []
+    for job, costs in results.items():
+        yardstick = next(iter(_yardsticks(tools, list(costs))), None)
+        for name, values in costs.items():
+            rows.append([titles[job], name, _spread(values), _ratio(values, costs[yardstick]) if yardstick else ""])
+    _table(["job", "", "ns a call", "÷ bpftrace"], rows)
+
+
+def _print_many(target: str, results: dict[str, experiments.Many], tools: Sequence[Contestant]) -> None:
+    print(f"\n## Many functions: count `{target}`, one second")
+    rows = []
+    for name, many in results.items():
+        beyond = f"> {many.limit - experiments.SECONDS} s" if many.limit else _spread(many.beyond, 2)
+        rows.append([name, many.functions, beyond])
+    _table(["", "functions", "beyond the second, s"], rows)
+
+
+def _print_sizes(tools: Sequence[Contestant]) -> None:
+    print("\n## Disk, MB")
+    measure: Callable[[Contestant], tuple[float, float]] = size
+    sizes = [(tool.name, measure(tool)) for tool in tools]
+    _table(["", "own files", "libraries it loads, beyond the C and C++ run-time"],
+           [[name, f"{own:.1f}", f"{libraries:.1f}"] for name, (own, libraries) in sizes])  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
