@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import BinaryError
+from ..errors import BinaryError, TargetError
 from .elf import SHT_NOBITS, Elf
 from .pattern import Pattern
 from .symbols import MAX_RESEMBLING, Symbol, SymbolTable, parts_of, preference
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 # The beginnings of names mangled by the Itanium C++ ABI (also old Rust) and by Rust's v0 scheme (RFC 2603).
 _MANGLED = r"_Z|_R[0-9]*[CMXYNIB]"
 # What throws, or has code to run when something is thrown. "__Z": a name kept as the end of _GLOBAL__sub_I__ZN...
-_UNWINDS = (
-    rb"(?:_Unwind_Resume|_Unwind_RaiseException|__cxa_throw|__gxx_personality_v0|rust_eh_personality)[\0@]"
-    rb"|[\0_]_Z[0-9A-Za-z]|\0_R[0-9]*[CMXYNIB]"
-)
+_UNWINDS = rb"(?:_Unwind_Resume|_Unwind_RaiseException|__cxa_throw|__gxx_personality_v0|rust_eh_personality)[\0@]"
+_MANGLED_STRING = rb"[\0_]_Z[0-9A-Za-z]|\0_R[0-9]*[CMXYNIB]"
 # What a statically linked C++ or Rust run time leaves in .rodata when all symbols are stripped.
 _RUNTIME_TEXT = rb"N10__cxxabiv1|/rustc/|RUST_BACKTRACE"
 _COLD = r"(?s).+\.cold(?:\.\d+)?\Z"
@@ -34,6 +32,10 @@ _WORD = r"[A-Za-z0-9_]+"
 _MAX_READABLE = 50_000
 # A function longer than this isn't decoded to find where its instructions begin.
 _MAX_DECODED = 4 << 20
+
+
+class TooManyFunctions(TargetError):
+    """A pattern matches more functions than the caller wants."""
 
 
 class Function(NamedTuple):
@@ -154,7 +156,12 @@ class Image:
     def may_unwind(self) -> bool:
         """Can an exception or a panic pass through the file's functions? False only if nothing hints at it."""
         if self._may_unwind is None:
-            self._may_unwind = self.symbols.mentions(_UNWINDS) or self._has_unwinding_runtime()
+            # Only glibc's debug file, not glibc itself, names an _Unwind_Resume: for the end of threads, of no use here.
+            self._may_unwind = (
+                self.symbols.mentions(_UNWINDS, of_file=True)
+                or self.symbols.mentions(_MANGLED_STRING)
+                or self._has_unwinding_runtime()
+            )
         return self._may_unwind
 
     def _has_unwinding_runtime(self) -> bool:
@@ -166,7 +173,7 @@ class Image:
 
     # -- by name
 
-    def search(self, pattern: str, regex: bool = False) -> list[Function]:
+    def search(self, pattern: str, regex: bool = False, limit: int | None = None) -> list[Function]:
         """The functions that ``pattern`` matches, by address.
 
         A pattern is matched against the readable name, the readable name without parameters, and the linkage name. If
@@ -175,14 +182,16 @@ class Image:
         Args:
             pattern: a glob, see pattern.py.
             regex: it is a regular expression instead, which must match from the beginning of the name.
+            limit: give up as soon as there are more.
 
         Raises:
+            TooManyFunctions: there are more than ``limit``.
             TargetError: the pattern is malformed.
             BinaryError: the file is too broken to search.
         """
         wanted = Pattern(pattern, regex)
         go = [self._go_function(function) for function in self._search_go(wanted)]
-        native = self._functions(self._search_symbols(wanted))
+        native = self._functions(self._search_symbols(wanted, len(go), limit))
         found = sorted(go + native, key=lambda function: function.address)
         if regex or wanted.literal:
             return found
@@ -193,27 +202,46 @@ class Image:
         ]
         return exact or found
 
-    def _search_symbols(self, wanted: Pattern) -> list[Symbol]:
-        found: list[Symbol] = []
+    def _search_symbols(self, wanted: Pattern, count: int, limit: int | None) -> list[Symbol]:
+        """The symbols outside Go's code that match; ``count`` functions are there already, see `search`."""
+        outside = self.go.text if self.go is not None else None
+        mangled = not wanted.everything and self.symbols.mentions(_MANGLED.encode())
+        found: dict[tuple[str, int], Symbol] = {}
+        addresses: set[int] = set()
+        for symbols in (self._search_raw(wanted, outside), self._search_mangled(wanted, outside) if mangled else ()):
+            for symbol in symbols:
+                # What GCC and LLVM moved out of a function isn't called and doesn't return.
+                if not wanted.literal and ".cold" in symbol.name and re.match(_COLD, symbol.name):
+                    continue
+                if not self.is_go_text(symbol.address):
+                    found.setdefault((symbol.name, symbol.address), symbol)
+                    addresses.add(symbol.address)
+                    if limit is not None and count + len(addresses) > limit:
+                        raise TooManyFunctions(f"more than {limit} functions of {self.elf.path} match {wanted.text!r}")
+        return list(found.values())
+
+    def _search_raw(self, wanted: Pattern, outside: tuple[int, int] | None) -> Iterable[Symbol]:
         if wanted.literal:
-            found = self.symbols.named(wanted.text)
-        elif "::" not in wanted.glob:  # which no linkage name has
-            found = self.symbols.search(wanted.regex, wanted.required)
-        if not wanted.everything and self.symbols.mentions(_MANGLED.encode()):
-            known = {(symbol.name, symbol.address) for symbol in found}
-            found += [symbol for symbol in self._search_mangled(wanted) if (symbol.name, symbol.address) not in known]
-        if not wanted.literal:
-            # What GCC and LLVM moved out of a function isn't called and doesn't return.
-            found = [symbol for symbol in found if not (".cold" in symbol.name and re.match(_COLD, symbol.name))]
-        return [symbol for symbol in found if not self.is_go_text(symbol.address)]
+            return self.symbols.named(wanted.text)
+        if "::" in wanted.glob:  # which no linkage name has
+            return ()
+        return self.symbols.search(wanted.regex.match, wanted.required, (wanted.beginning,), outside)
 
-    def _search_mangled(self, wanted: Pattern) -> Iterator[Symbol]:
+    def _search_mangled(self, wanted: Pattern, outside: tuple[int, int] | None) -> Iterable[Symbol]:
         """The symbols whose demangled name matches; names that can't, going by their bytes, are not demangled."""
-        from .demangle import required_fragments
+        from .demangle import beginning, required_fragments
 
-        for symbol in self.symbols.search(re.compile(_MANGLED), required_fragments(wanted.glob)):
-            if any(map(wanted.match, self._forms(symbol.name))):
-                yield symbol
+        start = wanted.beginning
+
+        def matches(raw: str) -> bool:
+            # A name that starts with an underscore could also be one that isn't demangled.
+            if start and start[0] != "_":
+                plain = beginning(raw)
+                if plain is not None and not plain.startswith(start) and not start.startswith(plain):
+                    return False
+            return any(map(wanted.match, self._forms(raw)))
+
+        return self.symbols.search(matches, required_fragments(wanted.glob), ("_Z", "_R"), outside)
 
     def _functions(self, symbols: list[Symbol]) -> list[Function]:
         """One function for each address; its name is the best of those that matched."""

@@ -25,12 +25,13 @@ class Pattern:
         text: as written.
         literal: it has no wildcard: one name.
         everything: it matches every name.
+        beginning: text that every name it matches begins with, perhaps "".
         regex: matches the names, with ``match``.
         glob: a glob, its dots plain, that matches every name the pattern matches; no others if the pattern is a glob.
         required: byte strings that are in every name it matches, for UTF-8.
     """
 
-    __slots__ = ("_is_regex", "everything", "glob", "literal", "regex", "required", "text")
+    __slots__ = ("_is_regex", "beginning", "everything", "glob", "literal", "regex", "required", "text")
 
     def __init__(self, text: str, regex: bool = False) -> None:
         """Compile ``text``, a glob unless ``regex``.
@@ -51,6 +52,7 @@ class Pattern:
             self.regex = re.compile(text if regex else _translate(self.glob), re.S)
         except (re.error, OverflowError, RecursionError) as error:
             raise TargetError(f"{text!r} is not a regular expression: {error}") from None
+        self.beginning = _WILD.split(self.glob, 1)[0]
         self.required = _encoded(_WILD.split(self.glob))
 
     def match(self, name: str) -> bool:

@@ -168,12 +168,12 @@ class SymbolTable:
 
     def search(
         self,
-        matches: Callable[[str], object] = bool,
+        matches: Callable[[str], object] | None = None,
         required: tuple[bytes, ...] = (),
         beginnings: tuple[str, ...] = ("",),
         outside: tuple[int, int] | None = None,
     ) -> Iterator[Symbol]:
-        """The functions whose linkage names contain all of ``required``, and for which ``matches`` says so.
+        """The functions whose linkage names contain all of ``required`` and which ``matches`` says yes to, one by one.
 
         Args:
             required: what makes a search fast: the rest of the table isn't looked at.
@@ -187,7 +187,7 @@ class SymbolTable:
 
     def _search(
         self,
-        matches: Callable[[str], object],
+        matches: Callable[[str], object] | None,
         required: tuple[bytes, ...],
         beginnings: tuple[str, ...],
         outside: tuple[int, int] | None,
@@ -206,7 +206,7 @@ class SymbolTable:
                         break
                 else:
                     text = name.decode("utf-8", "backslashreplace")
-                    if text.startswith(beginnings) and matches(text):
+                    if text.startswith(beginnings) and (matches is None or matches(text)):
                         yield self._symbol(table, index, text)
 
     def at_addresses(self, addresses: Iterable[int]) -> dict[int, list[Symbol]]:
@@ -263,9 +263,16 @@ class SymbolTable:
                     self._cold.setdefault(base, []).append((symbol.address, symbol.size))
         return tuple(sorted({part for name in names for part in self._cold.get(name, ())}))
 
-    def mentions(self, pattern: bytes) -> bool:
-        """Does a regular expression match anywhere in the string tables: a function, a variable, or an import?"""
-        return any(table.has(re.compile(pattern)) for table in self._tables)
+    def mentions(self, pattern: bytes, *, of_file: bool = False) -> bool:
+        """Does a regular expression match anywhere in the string tables: a function, a variable, or an import?
+
+        Args:
+            of_file: look only at the file itself, not at a separate debug file.
+        """
+        labels = (".symtab", ".dynsym", ".gnu_debugdata")
+        return any(
+            table.has(re.compile(pattern)) for table in self._tables if not of_file or table.label in labels
+        )
 
     def imported(self) -> list[str]:
         """The linkage names of the functions (and what may be functions) the file takes from shared libraries."""

@@ -136,7 +136,9 @@ class Table:
                 # Linkers store a name that ends another one inside it, so each byte up to the fragment may begin one.
                 last = rfind(rarest, start, end)
                 for beginning in beginnings:
-                    place = find(beginning, start, last + len(beginning))
+                    if not beginning:
+                        places.update(range(start - self._start, last + 1 - self._start))
+                    place = find(beginning, start, last + len(beginning)) if beginning else -1
                     while place >= 0:
                         places.add(place - self._start)
                         place = find(beginning, place + 1, last + len(beginning))

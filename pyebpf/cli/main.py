@@ -102,8 +102,18 @@ def entry() -> NoReturn:
     """The console script."""
     try:
         code = main(sys.argv[1:])
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
     except BrokenPipeError:  # nobody reads any more: end quietly
         code = exits.TRACED
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
+    except OSError as error:  # a full disk
+        code = exits.RUN_TIME_ERROR
+        print(f"pyebpf: can't write the output: {error.strerror}", file=sys.stderr)
+        _forget_output()
     sys.exit(code)
+
+
+def _forget_output() -> None:
+    """Lets the interpreter end without another attempt to write what is buffered."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

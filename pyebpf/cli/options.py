@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
@@ -27,7 +26,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str) -> None:
         try:
-            columns = os.get_terminal_size(sys.stdout.fileno()).columns
+            columns = os.get_terminal_size(1).columns
         except OSError:
             columns = 80
         super().__init__(prog, width=max(60, min(columns, 100)) - 2)

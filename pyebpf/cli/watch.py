@@ -36,7 +36,9 @@ class Watch:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self._poll.register(self._wake_read, select.POLLIN)
-        self._poll.register(sys.stdout.fileno(), 0)  # only to hear that the other end was closed
+        self._stdout = sys.stdout.fileno() if sys.stdout else -1
+        if self._stdout >= 0:
+            self._poll.register(self._stdout, 0)  # only to hear that the other end was closed
         self._pidfds: dict[int, int] = {}
         for pid in pids:
             try:
@@ -72,7 +74,7 @@ class Watch:
             milliseconds = None if left is None else min(int(left * 1000) + 1, 3_600_000)
             ready = False
             for fd, _ in self._poll.poll(milliseconds):
-                if fd == sys.stdout.fileno():
+                if fd == self._stdout:
                     self._poll.unregister(fd)
                     self.ended = "pipe"
                 elif fd == self._wake_read:

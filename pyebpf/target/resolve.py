@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..binary.image import Function, Image
+from ..binary.image import Function, Image, TooManyFunctions
 from ..errors import BinaryError, TargetError, TargetNotFound, UnsafeProbe
 from .images import Images
 from .locate import Located, locate
@@ -105,11 +105,7 @@ class _Matches:
         if spec.address is not None:
             found = [self.at_address(file, spec.address) for file in files]
         else:
-            found = [
-                Match(file, function, spec.offset)
-                for file in files
-                for function in self.images.of(file).search(spec.pattern, spec.regex)
-            ]
+            found = [Match(file, function, spec.offset) for file in files for function in self.search(file, spec)]
             if not found:
                 raise self.nothing(spec, files[0])
             if spec.offset is not None:
@@ -121,11 +117,20 @@ class _Matches:
                 pids = tuple(dict.fromkeys(known.file.pids + match.file.pids))
                 self.matches[key] = known._replace(file=known.file._replace(pids=pids))
         if len(self.matches) > self.max_probes:
-            raise TargetError(
-                f"{len(self.matches)} functions match, {len(self.matches) - before} of them {spec.text}; "
-                f"at most {self.max_probes} are traced at once",
-                hint=f"narrow the pattern, or allow more with --max-probes {len(self.matches)}",
-            )
+            raise self.too_many(f"{len(self.matches)} functions match, {len(self.matches) - before} of them {spec.text}")
+
+    def search(self, file: Located, spec: Spec) -> list[Function]:
+        """The functions of `file` that match."""
+        try:
+            return self.images.of(file).search(spec.pattern, spec.regex, limit=self.max_probes)
+        except TooManyFunctions:
+            raise self.too_many(f"more than {self.max_probes} functions of {file.shown} match {spec.pattern!r}") from None
+
+    def too_many(self, what: str) -> TargetError:
+        return TargetError(
+            f"{what}; at most {self.max_probes} are traced at once",
+            hint="narrow the pattern, or allow more with --max-probes N",
+        )
 
     def nothing(self, spec: Spec, file: Located) -> TargetNotFound:
         """Why no function of `file` matches."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -152,3 +154,13 @@ def test_closed_pipe_ends_quietly(tool: str, attached: Callable[..., Any], hot: 
     work(hot)
     assert started.process.wait(60) == 0
     assert "Traceback" not in started.process.stderr.read()
+
+
+def test_output_that_cannot_be_written() -> None:
+    """Closed from the start: it traces all the same. A full disk: an error, not a traceback."""
+
+    command = f"{sys.executable} -m pyebpf funccount -d 0.1 {targets.compiled('calls.c')}:hot"
+    closed = subprocess.run(f"{command} >&-", shell=True, stderr=subprocess.PIPE, text=True, check=False)
+    assert closed.returncode == 0 and "Traceback" not in closed.stderr
+    full = subprocess.run(f"{command} >/dev/full", shell=True, stderr=subprocess.PIPE, text=True, check=False)
+    assert full.returncode == 1 and "No space left" in full.stderr and "Traceback" not in full.stderr
