@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 import targets
@@ -120,8 +119,6 @@ def test_command_is_traced_from_its_first_instruction() -> None:
     with Command(["sh", "-c", f"exec {program} -n 997 hot </dev/null >/dev/null"]) as shell:
         with pyebpf.count(f"{program}:hot", f"{program}:main", command=shell) as counts:
             shell.release()
-            deadline = time.monotonic() + targets.DEADLINE
-            while shell.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.01)
+            shell.wait(targets.DEADLINE)
             seen = counts.snapshot()
     assert (seen["main"], seen["hot"]) == (1, 997)
