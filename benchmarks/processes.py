@@ -12,6 +12,7 @@ import tempfile
 from typing import NamedTuple
 
 _SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "workloads")
+_FLAGS = ("-O2", "-Wall", "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer", "-fcf-protection=none")
 
 
 class Outcome(NamedTuple):
@@ -45,7 +46,7 @@ class Programs:
     def _compile(self, name: str) -> str:
         path = os.path.join(self._directory.name, name)
         compiler = os.environ.get("CC", "cc")
-        subprocess.run([compiler, "-O2", "-Wall", "-o", path, os.path.join(_SOURCES, f"{name}.c")], check=True)
+        subprocess.run([compiler, *_FLAGS, "-o", path, os.path.join(_SOURCES, f"{name}.c")], check=True)
         return path
 
     def run(self, command: list[str], limit: int = 60) -> Outcome:

@@ -11,10 +11,12 @@ Use::
 
 from __future__ import annotations
 
+import atexit
 import functools
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -35,7 +37,9 @@ DEADLINE = 120  # seconds; a target that needs longer has a fault
 
 @functools.cache
 def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="pyebpf-targets-"))
+    folder = tempfile.mkdtemp(prefix="pyebpf-targets-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 @functools.cache

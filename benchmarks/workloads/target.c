@@ -13,10 +13,10 @@
 #include <time.h>
 
 /*
- * Begins with "push %rbp", as most functions that are compiled with frame pointers do: the kernel emulates that
- * instruction, so what is measured is the probe rather than the single step.
+ * Compiled with a frame pointer, also here in a leaf: "push %rbp" at the beginning is emulated by the kernel, where
+ * other instructions are single-stepped.
  */
-__attribute__((noinline, noclone, optimize("no-omit-frame-pointer"))) void traced(void)
+__attribute__((noinline, noclone)) void traced(void)
 {
 	__asm__ volatile("");
 }

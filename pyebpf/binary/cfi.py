@@ -24,6 +24,7 @@ ABSOLUTE, PC_RELATIVE = 0x00, 0x10
 _INDIRECT = 0x80
 _FIXED = {0x0: "<Q", 0x2: "<H", 0x3: "<I", 0x4: "<Q", 0xA: "<h", 0xB: "<i", 0xC: "<q"}
 _ULEB, _SLEB = 0x1, 0x9
+_SIZES = {"<B": 1, "<H": 2, "<I": 4, "<Q": 8, "<h": 2, "<i": 4, "<q": 8}
 
 
 class Cie(NamedTuple):
@@ -148,11 +149,15 @@ class Cursor:
             (value,) = struct.unpack_from(layout, self.data, self.at)
         except struct.error:
             raise BinaryError("a table ends in the middle of a record") from None
-        self.at += struct.calcsize(layout)
+        self.at += _SIZES[layout]
         return int(value)
 
     def uleb(self) -> int:
-        value = shift = 0
+        value = self.byte()
+        if value < 0x80:
+            return value
+        value &= 0x7F
+        shift = 7
         while shift < 70:
             byte = self.byte()
             value |= (byte & 0x7F) << shift

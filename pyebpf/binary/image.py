@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import BinaryError, TargetError
@@ -30,6 +30,8 @@ _WORD = r"[A-Za-z0-9_]+"
 
 # Names remembered in readable form; demangling one takes about 50 µs.
 _MAX_READABLE = 50_000
+# Inlined functions to look for; one takes some 10 ms.
+_MAX_INLINED = 10
 # A function longer than this isn't decoded to find where its instructions begin.
 _MAX_DECODED = 4 << 20
 
@@ -156,7 +158,7 @@ class Image:
     def may_unwind(self) -> bool:
         """Can an exception or a panic pass through the file's functions? False only if nothing hints at it."""
         if self._may_unwind is None:
-            # Only glibc's debug file, not glibc itself, names an _Unwind_Resume: for the end of threads, of no use here.
+            # glibc's debug file names an _Unwind_Resume, its own for the end of threads, which glibc itself doesn't.
             self._may_unwind = (
                 self.symbols.mentions(_UNWINDS, of_file=True)
                 or self.symbols.mentions(_MANGLED_STRING)
@@ -204,44 +206,61 @@ class Image:
 
     def _search_symbols(self, wanted: Pattern, count: int, limit: int | None) -> list[Symbol]:
         """The symbols outside Go's code that match; ``count`` functions are there already, see `search`."""
-        outside = self.go.text if self.go is not None else None
-        mangled = not wanted.everything and self.symbols.mentions(_MANGLED.encode())
         found: dict[tuple[str, int], Symbol] = {}
         addresses: set[int] = set()
-        for symbols in (self._search_raw(wanted, outside), self._search_mangled(wanted, outside) if mangled else ()):
-            for symbol in symbols:
-                # What GCC and LLVM moved out of a function isn't called and doesn't return.
-                if not wanted.literal and ".cold" in symbol.name and re.match(_COLD, symbol.name):
-                    continue
-                if not self.is_go_text(symbol.address):
-                    found.setdefault((symbol.name, symbol.address), symbol)
-                    addresses.add(symbol.address)
-                    if limit is not None and count + len(addresses) > limit:
-                        raise TooManyFunctions(f"more than {limit} functions of {self.elf.path} match {wanted.text!r}")
+        for symbol in self._matching(wanted):
+            # What GCC and LLVM moved out of a function isn't called and doesn't return.
+            if not wanted.literal and ".cold" in symbol.name and re.match(_COLD, symbol.name):
+                continue
+            if not self.is_go_text(symbol.address):
+                found.setdefault((symbol.name, symbol.address), symbol)
+                addresses.add(symbol.address)
+                if limit is not None and count + len(addresses) > limit:
+                    raise TooManyFunctions(f"more than {limit} functions of {self.elf.path} match {wanted.text!r}")
         return list(found.values())
 
-    def _search_raw(self, wanted: Pattern, outside: tuple[int, int] | None) -> Iterable[Symbol]:
+    def _matching(self, wanted: Pattern) -> Iterator[Symbol]:
         if wanted.literal:
-            return self.symbols.named(wanted.text)
-        if "::" in wanted.glob:  # which no linkage name has
-            return ()
-        return self.symbols.search(wanted.regex.match, wanted.required, (wanted.beginning,), outside)
+            yield from self.symbols.named(wanted.text)
+        # No linkage name has "::", and a literal one was looked up.
+        raw = not wanted.literal and "::" not in wanted.glob
+        mangled = not wanted.everything and self.symbols.mentions(_MANGLED.encode())
+        if not raw and not mangled:
+            return
+        beginnings, required = (wanted.beginning,) if raw else (), wanted.required
+        readable = self._readable_matcher(wanted) if mangled else None
+        if mangled:
+            from .demangle import required_fragments
 
-    def _search_mangled(self, wanted: Pattern, outside: tuple[int, int] | None) -> Iterable[Symbol]:
-        """The symbols whose demangled name matches; names that can't, going by their bytes, are not demangled."""
-        from .demangle import beginning, required_fragments
+            beginnings = (*beginnings, "_Z", "_R")
+            fragments = required_fragments(wanted.glob)
+            required = tuple(fragment for fragment in fragments if not raw or fragment in required)
+
+        def matches(name: str) -> bool:
+            if raw and wanted.match(name):
+                return True
+            return readable is not None and name.startswith(("_Z", "_R")) and readable(name)
+
+        outside = self.go.text if self.go is not None else None
+        yield from self.symbols.search(matches, required, beginnings, outside)
+
+    def _readable_matcher(self, wanted: Pattern) -> Callable[[str], bool]:
+        """Tells of a mangled name whether it matches when demangled; doesn't demangle what plainly can't."""
+        from .demangle.plain import beginning
 
         start = wanted.beginning
+        # A name that starts with an underscore could also be one that can't be demangled.
+        selective = start != "" and start[0] != "_"
+        known: dict[str, bool] = {}  # most names are in two tables
 
         def matches(raw: str) -> bool:
-            # A name that starts with an underscore could also be one that isn't demangled.
-            if start and start[0] != "_":
-                plain = beginning(raw)
-                if plain is not None and not plain.startswith(start) and not start.startswith(plain):
-                    return False
-            return any(map(wanted.match, self._forms(raw)))
+            if raw not in known:
+                plain = beginning(raw) if selective else None
+                possible = plain is None or plain.startswith(start) or start.startswith(plain)
+                known[raw] = possible and any(map(wanted.match, self._forms(raw)))
+            return known[raw]
 
-        return self.symbols.search(matches, required_fragments(wanted.glob), ("_Z", "_R"), outside)
+        return matches
 
     def _functions(self, symbols: list[Symbol]) -> list[Function]:
         """One function for each address; its name is the best of those that matched."""
@@ -310,6 +329,21 @@ class Image:
             if any(map(wanted.match, (raw, *names))):
                 result.append(names[0])
         return result
+
+    def inlined(self, pattern: str, regex: bool = False) -> dict[str, list[str]]:
+        """The Go functions that match and have no body of their own; for each the functions it was inlined into.
+
+        Not all of them if there are many.
+
+        Raises:
+            TargetError: the pattern is malformed.
+            BinaryError: Go's function table lies.
+        """
+        if self.go is None:
+            return {}
+        wanted = Pattern(pattern, regex)
+        names = [pattern] if wanted.literal else self.go.without_body(wanted.regex, wanted.required)
+        return self.go.inlined_into(names[:_MAX_INLINED])
 
     def close_matches(self, pattern: str, n: int = 3) -> tuple[str, ...]:
         """Up to ``n`` names of functions spelled much like ``pattern``, the closest first; for when a search failed."""

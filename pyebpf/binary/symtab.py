@@ -52,6 +52,7 @@ class Table:
         "_entries",
         "_names",
         "_order",
+        "_outside",
         "_start",
         "_strings",
         "_values",
@@ -75,6 +76,7 @@ class Table:
         self._names = self._entries.cast("I")[0::6]
         self._values = self._entries.cast("Q")[1::3]
         self._order: tuple[array[int], array[int]] | None = None
+        self._outside: tuple[int, int, list[int]] = (0, 0, [])
 
     def entry(self, index: int) -> tuple[int, int, int, int, int, int]:
         """st_name, st_info, st_other, st_shndx, st_value, st_size."""
@@ -124,10 +126,12 @@ class Table:
         others = [fragment for fragment in required if fragment != rarest]
         find, rfind = self._strings.find, self._strings.rfind
         places: set[int] = set()
-        strings = 0
-        position = find(rarest, self._start, self._end)
-        while position >= 0:
-            strings += 1
+        end = 0
+        # A regular expression finds a text in a mapped file a third faster than find() does.
+        for strings, match in enumerate(re.compile(re.escape(rarest)).finditer(self._strings, self._start, self._end)):
+            position = match.start()
+            if position < end:
+                continue  # in the same string as the one before
             start = max(rfind(b"\0", max(self._start, position - _MAX_NAME), position) + 1, self._start)
             end = find(b"\0", position, min(self._end, position + _MAX_NAME))
             if end < 0:
@@ -144,7 +148,6 @@ class Table:
                         place = find(beginning, place + 1, last + len(beginning))
             if max(len(places), strings) > _MAX_PLACES:
                 return self.functions()
-            position = find(rarest, end, self._end)
         return self._with_names(places)
 
     def at(self, addresses: set[int]) -> Iterable[int]:
@@ -162,8 +165,11 @@ class Table:
 
     def outside(self, start: int, end: int) -> list[int]:
         """Indices of the functions whose value isn't in [start, end)."""
-        values = self._values.tolist()
-        return [index for index in self.functions() if not start <= values[index] < end]
+        if self._outside[:2] != (start, end):
+            values = self._values.tolist()
+            found = [index for index in self.functions() if not start <= values[index] < end]
+            self._outside = (start, end, found)
+        return self._outside[2]
 
     def by_address(self) -> tuple[array[int], array[int]]:
         """(addresses, indices) of the functions, sorted by address; made at the first call."""

@@ -63,7 +63,7 @@ class LandingPad(NamedTuple):
 class UnwindTable:
     """The ``.eh_frame`` of one file. Lookups never raise; `landing_pads` does."""
 
-    __slots__ = ("_base", "_cies", "_elf", "_records", "_rows", "_starts")
+    __slots__ = ("_base", "_cies", "_elf", "_fdes", "_records", "_rows", "_starts")
 
     def __init__(self, elf: Elf, base: int, starts: Sequence[int], records: Sequence[int]) -> None:
         """Use `of`. ``starts`` (sorted) and ``records`` are addresses of functions and of their FDEs, less ``base``."""
@@ -72,6 +72,7 @@ class UnwindTable:
         self._starts = starts
         self._records = records
         self._cies: dict[int, Cie] = {}
+        self._fdes: dict[int, Fde | None] = {}
         self._rows: dict[int, tuple[list[int], list[Rule | None]] | None] = {}
 
     @classmethod
@@ -125,7 +126,7 @@ class UnwindTable:
         index = bisect_right(self._starts, vaddr - self._base) - 1
         if index < 0:
             return None
-        fde = self._read_fde(self._base + self._records[index])
+        fde = self._fde(self._base + self._records[index])
         return fde if fde is not None and fde.start <= vaddr < fde.end else None
 
     def rule_at(self, vaddr: int) -> Rule | None:
@@ -190,6 +191,13 @@ class UnwindTable:
         if not 4 <= length <= _MAX_RECORD:
             raise BinaryError(f"the unwind record at {vaddr:#x} has an impossible size")
         return Cursor(self._elf.read(vaddr + 4, length), vaddr + 4)
+
+    def _fde(self, vaddr: int) -> Fde | None:
+        if vaddr not in self._fdes:
+            if len(self._fdes) >= _MAX_CACHED:
+                self._fdes.clear()
+            self._fdes[vaddr] = self._read_fde(vaddr)
+        return self._fdes[vaddr]
 
     def _read_fde(self, vaddr: int) -> Fde | None:
         try:

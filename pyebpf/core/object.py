@@ -45,7 +45,7 @@ class Program:
 
     @autoload.setter
     def autoload(self, wanted: bool) -> None:
-        self._owner.require_open(f"program {self.name}: autoload")
+        self._owner._require_open(f"program {self.name}: autoload")
         libbpf.check(libbpf.lib().bpf_program__set_autoload(self.pointer, wanted), f"program {self.name}: autoload")
 
     @property
@@ -55,7 +55,7 @@ class Program:
 
     @attach_type.setter
     def attach_type(self, value: int) -> None:
-        self._owner.require_open(f"program {self.name}: attach_type")
+        self._owner._require_open(f"program {self.name}: attach_type")
         code = libbpf.lib().bpf_program__set_expected_attach_type(self.pointer, value)
         libbpf.check(code, f"program {self.name}: attach_type")
 
@@ -117,7 +117,7 @@ class DataSection:
 
     def __setitem__(self, name: str, value: Any) -> None:
         if self._name == ".rodata":
-            self._owner.require_open(f"constant {name}")
+            self._owner._require_open(f"constant {name}")
         variable = self._variables[name]
         packed = variable.layout.pack(value)
         self.memory()[variable.offset : variable.offset + len(packed)] = packed
@@ -203,7 +203,7 @@ class Object:
     def _all_maps(self, pointer: Any) -> list[Any]:
         return _walk(libbpf.lib().bpf_object__next_map, pointer)
 
-    def require_open(self, what: str) -> None:
+    def _require_open(self, what: str) -> None:
         """Raises StateError once the object is loaded or closed."""
         if self._loaded or self._pointer is None:
             raise StateError(f"{what}: set it before the object is loaded")
@@ -215,7 +215,7 @@ class Object:
             LoadError: with the program's name and the verifier's log.
             PermissionDenied: naming what is missing.
         """
-        self.require_open("load")
+        self._require_open("load")
         code = libbpf.lib().bpf_object__load(self._pointer)
         if code:
             self._explain(code)

@@ -28,7 +28,7 @@ _NEW_ENTRY = struct.Struct("<iIIIQ")
 # FLAG_ELF_LIBC6 with FLAG_X8664_LIB64 or FLAG_AARCH64_LIB64, glibc sysdeps/generic/ldconfig.h.
 _FLAGS = {"x86_64": 0x0303, "aarch64": 0x0A03}
 
-_VERSION = re.compile(r"(?:-[0-9][^/]*)?\.so(?:\.[^/]*)?\Z")
+_VERSION = r"(?:-[0-9][^/]*)?\.so(?:\.[^/]*)?\Z"  # compiled when first used
 
 
 class Library(NamedTuple):
@@ -47,7 +47,7 @@ def is_library(file: str, name: str) -> bool:
     if file == name:
         return True
     for prefix in ("lib" + name, name):
-        if file.startswith(prefix) and prefix.startswith("lib") and _VERSION.match(file, len(prefix)):
+        if file.startswith(prefix) and prefix.startswith("lib") and re.match(_VERSION, file[len(prefix) :]):
             return True
     return name in ("c", "libc") and file.startswith(("ld-musl-", "libc.musl-"))
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..binary.exits import Exits
     from ..binary.golang import GoProgram
 
-_UNWINDER = re.compile(r"/lib(?:stdc\+\+|c\+\+|c\+\+abi|gcc_s|unwind)[.-][^/]*\Z")
+_UNWINDER = r"/lib(?:stdc\+\+|c\+\+|c\+\+abi|gcc_s|unwind)[.-][^/]*\Z"  # compiled when first used
 _MAX_TAIL_FUNCTIONS = 16
 _NEVER_RETURNS = "never returns"  # Exits.reason
 
@@ -84,12 +84,12 @@ class Planner:
         code = program.at(probe.function.address)
         if code is None:
             return "not in Go's function table"
-        sites = program.sites(code)
+        sites = program.sites(code, self.returns)
         if self.returns and not sites.returns:
             return sites.reason or "has no return instruction"
         return probe._replace(
             entry=image.elf.offset_of(sites.entry) if at_entry else probe.entry,
-            returns=tuple(image.elf.offset_of(address) for address in sites.returns) if self.returns else (),
+            returns=tuple(image.elf.offset_of(address) for address in sites.returns),
             go=GoAbi(sites.stack_abi, program.tls_offset, program.goid_offset or 0),
         )
 
@@ -99,7 +99,9 @@ class Planner:
         function = probe.function
         exits = exits_of(image.elf, image.unwind, function.address, function.size, image.cold_parts(function))
         addresses = exits.returns if exits.reason is None else _returns_of_tail_calls(image, function, exits)
-        if addresses:
+        if addresses is not None:
+            if not addresses:
+                return _NEVER_RETURNS
             offsets = tuple(image.elf.offset_of(address) for address in addresses)
             return probe._replace(returns=offsets, tail=exits.reason is not None)
         if exits.reason == _NEVER_RETURNS:
@@ -115,7 +117,7 @@ class Planner:
         """Can an exception or a panic pass through a library's frames in the programs traced?"""
         if self._carries_exceptions is None:
             self._carries_exceptions = any(
-                any(_UNWINDER.search(mapping.path) for mapping in process.files()) for process in self.processes
+                any(re.search(_UNWINDER, mapping.path) for mapping in process.files()) for process in self.processes
             ) or any(program.may_unwind for program in self.programs())
         return self._carries_exceptions
 
@@ -126,10 +128,15 @@ class Planner:
         return [self.images.of(file) for process in self.processes for file in locate("", [process], None, [])]
 
 
-def _returns_of_tail_calls(image: Image, function: Function, exits: Exits) -> tuple[int, ...]:
-    """All returns of a function that ends in tail calls: its own and those of the functions called; () if unproven."""
+def _returns_of_tail_calls(image: Image, function: Function, exits: Exits) -> tuple[int, ...] | None:
+    """All returns of a function that ends in tail calls: its own and those of the functions called; None if unproven.
+
+    A function called that never returns adds none.
+    """
     from ..binary.exits import exits_of
 
+    if not exits.tail_targets:
+        return None
     returns = set(exits.returns)
     seen = {function.address}
     todo = list(exits.tail_targets)
@@ -140,10 +147,10 @@ def _returns_of_tail_calls(image: Image, function: Function, exits: Exits) -> tu
         seen.add(target)
         called = image.function_at(target)
         if called is None or called.address != target or called.indirect or len(seen) > _MAX_TAIL_FUNCTIONS:
-            return ()
+            return None
         exits = exits_of(image.elf, image.unwind, target, called.size, image.cold_parts(called))
-        if called.language == "go" or (exits.reason and not exits.tail_targets):
-            return ()
+        if called.language == "go" or (exits.reason not in (None, _NEVER_RETURNS) and not exits.tail_targets):
+            return None
         returns.update(exits.returns)
         todo += exits.tail_targets
     return tuple(sorted(returns))

@@ -20,7 +20,8 @@ _MAX_SYMLINKS = 40  # MAXSYMLINKS, include/linux/namei.h
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 _DELETED = " (deleted)"
 
-_MAP = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+) *(.*)$", re.MULTILINE)
+# Compiled when first used: tracing without a process needs no maps.
+_MAP = rb"(?m)^([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+) *(.*)$"
 
 
 class Mapping(NamedTuple):
@@ -216,7 +217,7 @@ def read_maps(pid: int) -> list[Mapping]:
     if data.count(b"\n") > _MAX_MAPS:
         raise TargetError(f"process {pid} has more than {_MAX_MAPS} mappings")
     mappings = []
-    for start, end, perms, offset, major, minor, inode, path in _MAP.findall(data):
+    for start, end, perms, offset, major, minor, inode, path in re.findall(_MAP, data):
         # seq_path() escapes only newlines.
         name = os.fsdecode(path).replace("\\012", "\n") if path else ""
         plain = Process.maps_path(name)

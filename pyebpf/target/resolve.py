@@ -117,14 +117,15 @@ class _Matches:
                 pids = tuple(dict.fromkeys(known.file.pids + match.file.pids))
                 self.matches[key] = known._replace(file=known.file._replace(pids=pids))
         if len(self.matches) > self.max_probes:
-            raise self.too_many(f"{len(self.matches)} functions match, {len(self.matches) - before} of them {spec.text}")
+            new = len(self.matches) - before
+            raise self.too_many(f"{len(self.matches)} functions match, {new} of them {spec.text}")
 
     def search(self, file: Located, spec: Spec) -> list[Function]:
         """The functions of `file` that match."""
         try:
             return self.images.of(file).search(spec.pattern, spec.regex, limit=self.max_probes)
         except TooManyFunctions:
-            raise self.too_many(f"more than {self.max_probes} functions of {file.shown} match {spec.pattern!r}") from None
+            raise self.too_many(f"more than {self.max_probes} functions match {spec.text}") from None
 
     def too_many(self, what: str) -> TargetError:
         return TargetError(
@@ -137,13 +138,13 @@ class _Matches:
         image = self.images.of(file)
         what = f"no function of {file.shown} matches {spec.pattern!r}"
         searched = image.what_was_searched()
-        if image.go is not None:
-            inlined = image.go.inlined_into([spec.pattern]).get(spec.pattern)
-            if inlined:
-                return TargetNotFound(
-                    f"{spec.pattern}: no out-of-line body in {file.shown} (inlined into {some(inlined)})",
-                    hint="trace a function it is inlined into, or rebuild with //go:noinline in front of it",
-                )
+        inlined = image.inlined(spec.pattern, spec.regex)
+        if inlined:
+            into = some(sorted({caller for callers in inlined.values() for caller in callers}))
+            return TargetNotFound(
+                f"{some(list(inlined))}: no out-of-line body in {file.shown} (inlined into {into})",
+                hint="trace a function it is inlined into, or rebuild with //go:noinline in front of it",
+            )
         imports = image.imports(spec.pattern, spec.regex)
         hint = None
         if imports:

@@ -26,8 +26,9 @@ from typing import NamedTuple
 from ..errors import TargetError
 
 _SEPARATOR = re.compile(r"(?<!:):(?:::)*(?!:)")
-_OFFSET = re.compile(r"\+(0[xX][0-9a-fA-F]+|[0-9]+)\Z")
-_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]+\Z")
+# Compiled when first used: few targets have these.
+_OFFSET = r"\+(0[xX][0-9a-fA-F]+|[0-9]+)\Z"
+_ADDRESS = r"0[xX][0-9a-fA-F]+\Z"
 _EXAMPLE = "write FILE:PATTERN, for example ./server:main.*, c:malloc or /usr/bin/node:v8::internal::Heap::*"
 _MAX_LENGTH = 65536
 
@@ -72,9 +73,9 @@ def parse(text: str, regex: bool = False) -> Spec:
     file, pattern = _split(_without_probe_type(text), text)
     if not pattern:
         raise TargetError(f"{text!r} names no function", hint=f"to match every function write {file}:*")
-    if _ADDRESS.match(pattern):
+    if pattern[0] == "0" and re.match(_ADDRESS, pattern):
         return Spec(text, file, "", None, _number(pattern, text), regex)
-    suffix = None if regex else _OFFSET.search(pattern)
+    suffix = None if regex or "+" not in pattern else re.search(_OFFSET, pattern)
     if suffix is None:
         return Spec(text, file, pattern, None, None, regex)
     if suffix.start() == 0:

@@ -129,6 +129,7 @@ except pyebpf.LoadError as error:
     assert_type(error.verifier_log, str)
     assert_type(error.hint, "str | None")
 
+pyebpf.no_such_name  # type: ignore[attr-defined]
 pyebpf.count(1)  # type: ignore[arg-type]
 pyebpf.slower("c:write", min_us="10")  # type: ignore[arg-type]
 """

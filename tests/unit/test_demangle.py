@@ -14,6 +14,9 @@ import pytest
 
 from pyebpf.binary import demangle as package
 from pyebpf.binary.demangle import demangle, forms, language_of, required_fragments, without_parameters
+from pyebpf.binary.demangle.plain import beginning
+from pyebpf.binary.elf import Elf
+from pyebpf.binary.symbols import SymbolTable
 
 NODE = "/usr/bin/node"
 LIBSTDCXX = "/usr/lib/x86_64-linux-gnu/libstdc++.so.6"
@@ -727,3 +730,46 @@ def test_the_parsers_are_imported_when_a_name_needs_them() -> None:
     environment = {**os.environ, "PYTHONPATH": root}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+# -- what a demangled name begins with
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("_Z5counti", "count"),
+        ("_ZN2ns4Type5countEv", "ns::Type::count"),
+        ("_ZNVKO2ns1fEv", "ns::f"),
+        ("_ZN1AC2ERKS_", "A"),
+        ("_ZN1AD0Ev", "A"),
+        ("_ZN2ns1fEv.cold", "ns::f"),
+        ("_ZN2ns1fIiEET_S1_", None),  # the return type comes first
+        ("_Z1fIiET_S0_", None),
+        ("_Z1fB3tagv", None),
+        ("_ZNSt6vectorIiE4sizeEv", None),
+        ("_ZN12_GLOBAL__N_11fEv", None),
+        ("_ZN1AplERKS_", None),
+        ("_ZN4core3fmt5write17h0123456789abcdefE", None),
+        ("_ZN2ns99fEv", None),
+        ("_ZN2ns", None),
+        ("_ZN", None),
+        ("_Z", None),
+        ("main", None),
+    ],
+)
+def test_beginnings(name: str, expected: str | None) -> None:
+    assert beginning(name) == expected
+
+
+@pytest.mark.parametrize("path", [NODE, LIBSTDCXX])
+def test_names_begin_as_was_said(path: str) -> None:
+    with Elf.open(path) as elf:
+        names = [symbol.name for symbol in SymbolTable(elf, "/nonexistent").search(beginnings=("_Z",))]
+    said = 0
+    for name in names[::5]:
+        text, both = beginning(name), forms(name)
+        if text is not None and both is not None:
+            assert both[0].startswith(text) and both[1].startswith(text), name
+            said += 1
+    assert said > 100

@@ -261,3 +261,25 @@ def test_arm64(word: int, kind: int, distance: int | None) -> None:
     assert disasm.returns("arm64", code, 0x1000) == ([0x1000] if kind == RET else [])
     assert disasm.is_boundary("arm64", code * 2, 0x1000, 0x1004)
     assert not disasm.is_boundary("arm64", code * 2, 0x1000, 0x1002)
+
+
+@pytest.mark.parametrize("machine", ["x86-64", "arm64"])
+def test_walking_decodes_no_more_than_is_asked_for(machine: str) -> None:
+    code = {"x86-64": "90 74 02 06 c3", "arm64": "1f2003d5 40000054 c0"}[machine]  # the third can't be decoded
+    starts: list[int] = []
+    found = disasm.walk(machine, bytes.fromhex(code), 0x1000, starts)
+    assert next(found).kind == BRANCH
+    assert starts == ([0x1000, 0x1001] if machine == "x86-64" else [0x1000, 0x1004])
+    with pytest.raises(DecodeError):
+        next(found)
+
+
+def test_walking_tells_where_each_instruction_begins() -> None:
+    with Elf.open(str(shutil.which("node"))) as elf:
+        for address, size in list(functions_of(elf, ".symtab"))[::2000]:
+            code = elf.read(address, size)
+            starts: list[int] = []
+            flow = list(disasm.walk("x86-64", code, address, starts))
+            every = list(disasm.decode("x86-64", code, address))
+            assert starts == [i.address for i in every]
+            assert flow == [i for i in every if i.kind != OTHER]

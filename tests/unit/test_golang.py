@@ -633,3 +633,23 @@ def test_truncated_files(version: str) -> None:
             use(bytes(cut), rng)
         except Error:
             continue
+
+
+@versions
+@pytest.mark.parametrize("kind", ["plain", "stripped", "cgo-pie"])
+def test_entries_can_be_had_without_returns(version: str, kind: str) -> None:
+    found = program(version, kind)
+    for function in found.functions()[::5]:
+        both, entry = found.sites(function), found.sites(function, returns=False)
+        assert (entry.returns, entry.stack_abi) == ((), both.stack_abi)
+        assert entry.entry == both.entry
+        assert entry.reason is None or not function.size
+
+
+def test_functions_without_a_body() -> None:
+    found = program("local", "plain")
+    inlined = found.without_body(re.compile("main\\..*"), (b"main.",))
+    assert inlined
+    assert not {function.name for function in found.functions()} & set(inlined)
+    assert all(found.inlined_into([name]) for name in inlined[:3])
+    assert found.without_body(re.compile(""), ()) == []

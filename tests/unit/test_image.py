@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pyebpf.binary import demangle
 from pyebpf.binary.elf import Elf
-from pyebpf.binary.image import Function, Image
+from pyebpf.binary.image import Function, Image, TooManyFunctions
 from pyebpf.binary.pattern import Pattern
 from pyebpf.errors import BinaryError, TargetError, TargetNotFound
 
@@ -417,3 +418,44 @@ def test_go_stripped(go_program: str, tmp_path: Path) -> None:
     subprocess.run(["strip", "-o", stripped, go_program], check=True)
     with Image.open(stripped) as image, Image.open(go_program) as original:
         assert image.search("main.*") == original.search("main.*")
+
+
+def test_too_many_functions(c_program: str) -> None:
+    with Image.open(c_program) as image:
+        every = image.search("*")
+        assert image.search("*", limit=len(every)) == every
+        with pytest.raises(TooManyFunctions):
+            image.search("*", limit=len(every) - 1)
+
+
+@pytest.mark.parametrize("pattern", ["*", "v8::*", "*Heap*"])
+def test_too_many_functions_are_not_demangled(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    demangled: list[str] = []
+
+    def forms(raw: str) -> tuple[str, str] | None:
+        demangled.append(raw)
+        return demangle.forms(raw)
+
+    monkeypatch.setattr("pyebpf.binary.demangle.forms", forms)
+    with Image.open("/usr/bin/node") as image, pytest.raises(TooManyFunctions):
+        image.search(pattern, limit=100)
+    assert len(demangled) < 1000
+
+
+def test_a_library_whose_debug_file_names_an_unwinder(tmp_path: Path) -> None:
+    """As in glibc: the function is there, but the file doesn't name it, nor does anything in it throw."""
+    source = "static __attribute__((noinline)) int _Unwind_Resume(int x) { return x * 3; }\n"
+    source += "int work(int x) { return _Unwind_Resume(x) + 1; }\n"
+    path = compile_with(tmp_path, ".c", source, "gcc", "-O1", "-shared", "-fPIC", "-o", "lib.so")
+    with Image.open(path) as image:
+        assert image.may_unwind
+    debug = f"{path}.debug"
+    for command in (
+        ["objcopy", "--only-keep-debug", path, debug],
+        ["strip", path],
+        ["objcopy", f"--add-gnu-debuglink={debug}", path],
+    ):
+        subprocess.run(command, check=True)
+    with Image.open(path) as image:
+        assert [function.table for function in image.search("_Unwind_Resume")] == [debug]
+        assert not image.may_unwind

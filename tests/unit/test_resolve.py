@@ -30,6 +30,9 @@ KEEP long (*pick(long x))(long) { sink = x; return x ? plain : other; }
 KEEP long tail_known(long x) { sink += 7; return plain(x + 1); }
 KEEP long tail_pointer(long (*f)(long)) { sink += 8; return f(4); }
 KEEP void endless(void) { for (;;) sink++; }
+KEEP long waits(long x) { for (;;) sink += x; }
+KEEP long tail_or_not(long x) { sink += 11; if (x > 5) return waits(x + 1); return x * 5; }
+KEEP long tail_forever(long x) { sink += 12; return waits(x + 2); }
 KEEP void leaves(void) { sink++; _exit(0); }
 long alias(long x) __attribute__((alias("plain")));
 long chosen(long x) __attribute__((ifunc("choose")));
@@ -38,7 +41,7 @@ __asm__(".text\n.globl trap\n.type trap,@function\ntrap: int3\nret\n.size trap,.
 extern void trap(void);
 int main(int argc, char **argv) {
     if (argc > 1) { puts("up"); fflush(stdout); pause(); }
-    if (argc > 9) { endless(); leaves(); trap(); }
+    if (argc > 9) { endless(); leaves(); trap(); tail_or_not(argc); tail_forever(2); }
     return other(hidden(2)) + pick(1)(1) + tail_known(1) + tail_pointer(plain) + chosen(1) + alias(1) == 0;
 }
 """
@@ -412,7 +415,7 @@ def test_regular_expression(folder: Path) -> None:
 def test_too_many(folder: Path) -> None:
     count = len(resolve([f"{folder}/prog:*"], returns=False).probes)
     assert count > 10
-    with pytest.raises(TargetError, match=r"functions match, \d+ of them .*; at most 10 are") as caught:
+    with pytest.raises(TargetError, match="more than 10 functions match .*; at most 10 are") as caught:
         resolve([f"{folder}/prog:plain", f"{folder}/prog:*"], max_probes=10, returns=False)
     assert "--max-probes" in str(caught.value.hint)
     assert len(resolve([f"{folder}/prog:*"], max_probes=count + 5, returns=False).probes) == count
@@ -639,3 +642,23 @@ def test_go_process_replaced(server: Path, start: Callable[..., int], tmp_path: 
     probe = only(resolve([f"{program}:main.*.Mul"], pids=[pid], returns=True))
     assert probe.path == f"/proc/{pid}/exe"
     assert probe.returns
+
+
+def test_tail_call_of_what_never_returns(folder: Path) -> None:
+    prog = folder / "prog"
+    probe = only(resolve([f"{prog}:tail_or_not"], returns=True))
+    elf = resolve([f"{prog}:tail_or_not"], returns=True).images[identity(prog)].elf
+    assert list(probe.returns) == [elf.offset_of(address) for address in rets(prog, "tail_or_not")]
+    assert probe.returns and not probe.uretprobe
+    resolution = resolve([f"{prog}:*"], returns=True)
+    assert dict(resolution.skipped)["tail_forever"] == "never returns"
+
+
+def test_wildcard_for_inlined_functions(server: Path) -> None:
+    with pytest.raises(
+        TargetNotFound, match=r"main\\.small: no out-of-line body .*\\(inlined into .*main\\.caller"
+    ) as caught:
+        resolve([f"{server}:main.sm*"], returns=False)
+    assert "go:noinline" in str(caught.value.hint)
+    with pytest.raises(TargetNotFound, match=r"main\\.small: no out-of-line body"):
+        resolve([f"{server}:main\\\\.sm.ll"], returns=False, regex=True)

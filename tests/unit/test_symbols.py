@@ -433,3 +433,28 @@ def test_endless_strings(tmp_path: Path) -> None:
     assert list(table.containing((b"aaaa",))) == list(range(count))
     assert table.name_of(5) == b""
     assert not any(table.name_of(index) for index in table.named(b"aaaa"))
+
+
+@pytest.mark.parametrize("beginnings", [("re",), ("w", "ree"), ("",), ("zz",), ("work", "rework", "reework", "hel")])
+def test_beginnings(tmp_path: Path, beginnings: tuple[str, ...]) -> None:
+    """Also of names that are stored in the end of others."""
+    table = table_of(build(tmp_path))
+    expected = {s.name for s in table.search(None, (b"work",)) if s.name.startswith(beginnings)}
+    assert {s.name for s in table.search(None, (b"work",), beginnings)} == expected
+
+
+def test_outside_of_a_range(tmp_path: Path) -> None:
+    table = table_of(build(tmp_path))
+    every = list(table.search())
+    (work,) = table.named("work")
+    for _ in range(2):
+        inside = work.address, work.address + 1
+        assert list(table.search(outside=inside)) == [s for s in every if s.address != work.address]
+        assert list(table.search(outside=(0, 1 << 63))) == []
+
+
+def test_mentions_in_the_file_itself(stripped: tuple[str, str]) -> None:
+    table = table_of(stripped[0])
+    assert table.mentions(rb"\0helper\0")
+    assert not table.mentions(rb"\0helper\0", of_file=True)
+    assert table.mentions(rb"\0printf[\0@]", of_file=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 MAX_INPUT = 32 << 10
 
-__all__ = ["beginning", "demangle", "forms", "language_of", "required_fragments", "without_parameters"]
+__all__ = ["demangle", "forms", "language_of", "required_fragments", "without_parameters"]
 
 
 def demangle(name: str) -> str | None:
@@ -41,16 +41,6 @@ def forms(name: str) -> tuple[str, str] | None:
     except UnicodeError:
         return None
     return (_from_bytes(both[0]), _from_bytes(both[1])) if both else None
-
-
-def beginning(name: str) -> str | None:
-    """What the demangled form of a mangled name, with or without parameters, begins with; None if that isn't plain.
-
-    Many times faster than `forms`, for names it is told by: functions of C++ that aren't templates.
-    """
-    from . import plain
-
-    return plain.beginning(name)
 
 
 def _from_bytes(text: str) -> str:

@@ -14,7 +14,7 @@ from ..elf import Elf
 from .inline import InlineTrees
 from .memory import Memory
 from .moduledata import module_data_of
-from .pclntab import FLAG_ASSEMBLY, PclnTable, find_table
+from .pclntab import FLAG_ASSEMBLY, FunctionRecord, PclnTable, find_table
 from .sites import GoSites, Surroundings, sites_of
 from .version import GoVersion, gofunc_word, goid_offset, version_of
 
@@ -131,17 +131,34 @@ class GoProgram:
             return []
         return self._functions([i for i, offset in enumerate(self._table.name_offsets()) if offset in wanted])
 
+    def without_body(self, regex: re.Pattern[str], required: tuple[bytes, ...]) -> list[str]:
+        """The names that match, sorted, of functions that aren't there: the compiler inlined every call of them.
+
+        Arguments and errors as for `search`; [] without ``required``.
+        """
+        fragment = max(required, key=len, default=b"")
+        if not fragment:
+            return []
+        offsets = self._table.names_containing(fragment).difference(self._table.name_offsets())
+        bodies = set(self._table.names(range(self._table.count)))
+        return sorted({name for name in map(self._table.name_at, offsets) if regex.match(name)} - bodies)
+
     def is_assembly(self, function: GoFunction) -> bool:
         """Is it written in assembly? Those follow no rules: arguments on the stack, g not in its register."""
-        record = self._table.record(function.row)
+        return self._is_assembly(self._table.record(function.row))
+
+    def _is_assembly(self, record: FunctionRecord) -> bool:
         if self._table.oldest_release >= (1, 18):
             return record.flags & FLAG_ASSEMBLY != 0
         return self._table.source_file(record).endswith(".s")
 
     # -- probing
 
-    def sites(self, function: GoFunction) -> GoSites:
+    def sites(self, function: GoFunction, returns: bool = True) -> GoSites:
         """Where to probe ``function``.
+
+        Args:
+            returns: on its returns, too; without them it is many times faster.
 
         Raises:
             BinaryError: the function table lies, or the code isn't in the file.
@@ -150,8 +167,10 @@ class GoProgram:
             morestack = frozenset(found.address for name in _MORESTACK for found in self.named(name))
             self._surroundings = Surroundings(morestack, self._uses_stack_abi())
         record = self._table.record(function.row)
-        assembly = self.is_assembly(function)
-        sites, leaves_to = sites_of(self.elf, self._table, record, function.size, assembly, self._surroundings)
+        assembly = self._is_assembly(record)
+        sites, leaves_to = sites_of(
+            self.elf, self._table, record, function.size, assembly, self._surroundings, returns
+        )
         if leaves_to is None:
             return sites
         target = self.at(leaves_to)

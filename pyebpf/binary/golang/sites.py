@@ -13,7 +13,7 @@ import re
 from typing import NamedTuple
 
 from ...errors import BinaryError
-from ..disasm import BRANCH, CALL, INDIRECT_JUMP, JUMP, RET, DecodeError, Instruction, control_flow, decode, is_boundary
+from ..disasm import BRANCH, CALL, INDIRECT_JUMP, JUMP, RET, DecodeError, Instruction, is_boundary, walk
 from ..elf import Elf
 from .pclntab import FLAG_SP_WRITE, FunctionRecord, PclnTable
 
@@ -22,6 +22,7 @@ from .pclntab import FLAG_SP_WRITE, FunctionRecord, PclnTable
 _PCDATA_UNSAFE_POINT = 0
 _UNSAFE = -2
 _MAX_CHECK = 64  # the longest stack check, in bytes
+_MAX_NEAR = 512  # more than a stack check, and than the saving of registers before the call of morestack
 
 _MAX_CODE = 1 << 21
 
@@ -33,7 +34,7 @@ class GoSites(NamedTuple):
 
     Attributes:
         entry: address after the stack check; the first instruction of functions without one.
-        returns: addresses of its RET instructions; empty when they wouldn't show every return.
+        returns: addresses of its RET instructions; empty when they wouldn't show every return, or weren't asked for.
         reason: why ``returns`` is empty ("never returns", ...), else None.
         stack_abi: the g register doesn't hold g here: read it from thread-local storage. Never on arm64.
     """
@@ -57,68 +58,76 @@ class Surroundings(NamedTuple):
 
 
 def sites_of(
-    elf: Elf, table: PclnTable, record: FunctionRecord, size: int, assembly: bool, surroundings: Surroundings
+    elf: Elf,
+    table: PclnTable,
+    record: FunctionRecord,
+    size: int,
+    assembly: bool,
+    surroundings: Surroundings,
+    returns: bool,
 ) -> tuple[GoSites, int | None]:
     """The sites of one function, and the address it jumps to when it ends in a jump to another function.
+
+    Args:
+        returns: look for returns; what lies behind the stack check isn't decoded otherwise.
 
     Raises:
         BinaryError: its code isn't in the file.
     """
-    start, end = record.entry, record.entry + size
+    start = record.entry
     if not 0 < size <= _MAX_CODE:
         return GoSites(start, (), f"has {size} bytes of code", surroundings.stack_abi), None
     code = elf.read(start, size)
     if not elf.is_executable(start):
         raise BinaryError(f"{elf.path}: the Go function at {start:#x} isn't code")
     intel = elf.machine == "x86-64"
-    stack_abi = intel and (surroundings.stack_abi or assembly)
-    try:
-        flow = control_flow(elf.machine, code, start)
-    except DecodeError as error:
-        return GoSites(start, (), str(error), stack_abi), None
-    stack_abi = stack_abi or (intel and _loads_g(code, flow, start))
-    entry = _after_stack_check(table, record, end, flow, surroundings.morestack)
-    reason, leaves_to = _incomplete(flow, start, end, assembly or record.flags & FLAG_SP_WRITE != 0)
-    returns = tuple(instruction.address for instruction in flow if instruction.kind == RET)
-    if reason is None:
-        reason = _contradiction(elf, table, record, code, returns, assembly)
-    return GoSites(entry, () if reason else returns, reason, stack_abi), leaves_to
+    stack_abi = intel and (surroundings.stack_abi or assembly or _loads_g(code, start))
+    entry = _after_stack_check(elf, table, record, code, surroundings.morestack)
+    if not returns:
+        return GoSites(entry, (), None, stack_abi), None
+    found, reason, leaves_to = _returns_of(elf, table, record, code, assembly)
+    return GoSites(entry, () if reason else found, reason, stack_abi), leaves_to
 
 
-def _loads_g(code: bytes, flow: list[Instruction], start: int) -> bool:
+def _loads_g(code: bytes, start: int) -> bool:
     """Does it load g from thread-local storage before it calls anything, like a wrapper for calls from assembly?
 
     Looked for as ``mov reg, fs:...`` in its first bytes.
     """
-    limit = next((i.address - start for i in flow if i.kind == CALL), len(code))
-    for found in _TLS_LOAD.finditer(code, 0, min(limit, _MAX_CHECK)):
-        if is_boundary("x86-64", code, start, start + found.start()):
-            return True
+    for found in _TLS_LOAD.finditer(code, 0, _MAX_CHECK):
+        load = start + found.start()
+        if is_boundary("x86-64", code, start, load):
+            return all(i.kind != CALL for i in walk("x86-64", code[: found.start()], start))
     return False
 
 
 def _after_stack_check(
-    table: PclnTable, record: FunctionRecord, end: int, flow: list[Instruction], morestack: frozenset[int]
+    elf: Elf, table: PclnTable, record: FunctionRecord, code: bytes, morestack: frozenset[int]
 ) -> int:
     """The address after the stack check, or of the first instruction when there is none or the witnesses disagree.
 
     The check ends with a branch in code that can't be preempted; where it branches to, registers are saved, and the
     first thing that happens is the call of morestack.
     """
-    after = record.entry
-    limit = min(end, after + _MAX_CHECK)
+    start = after = record.entry
+    limit = start + min(len(code), _MAX_CHECK)
     unsafe: list[tuple[int, int]] | None = None
-    for check in flow:
-        if check.kind != BRANCH or check.target is None or check.address >= limit:
-            break
-        target = check.target
-        grow = next((i for i in flow if i.address >= target), None)
-        if grow is None or grow.kind != CALL or grow.target not in morestack:
-            continue
-        if unsafe is None:
-            unsafe = _unsafe_ranges(table, record, limit)
-        if any(start <= check.address < stop for start, stop in unsafe):
-            after = check.address + check.length
+    try:
+        for check in walk(elf.machine, code[:_MAX_NEAR], start):
+            if check.kind != BRANCH or check.target is None or check.address >= limit:
+                break
+            at = check.target - start
+            if not 0 <= at < len(code):
+                continue
+            grow = next(walk(elf.machine, code[at : at + _MAX_NEAR], check.target), None)
+            if grow is None or grow.kind != CALL or grow.target not in morestack:
+                continue
+            if unsafe is None:
+                unsafe = _unsafe_ranges(table, record, limit)
+            if any(first <= check.address < stop for first, stop in unsafe):
+                after = check.address + check.length
+    except DecodeError:
+        pass  # what can't be decoded is no stack check
     return after
 
 
@@ -128,6 +137,32 @@ def _unsafe_ranges(table: PclnTable, record: FunctionRecord, limit: int) -> list
         return []
     ranges = table.values(record.pcdata[_PCDATA_UNSAFE_POINT], record.entry, limit)
     return [(start, stop) for start, stop, value in ranges if value == _UNSAFE]
+
+
+def _returns_of(
+    elf: Elf, table: PclnTable, record: FunctionRecord, code: bytes, assembly: bool
+) -> tuple[tuple[int, ...], str | None, int | None]:
+    """The RET instructions, why they don't show every return (or None), and the address a tail jump goes to."""
+    start = record.entry
+    begins: list[int] = []
+    try:
+        flow = list(walk(elf.machine, code, start, begins if assembly else None))
+    except DecodeError as error:
+        return (), str(error), None
+    returns = tuple(instruction.address for instruction in flow if instruction.kind == RET)
+    handwritten = assembly or record.flags & FLAG_SP_WRITE != 0
+    reason, leaves_to = _incomplete(flow, start, start + len(code), handwritten)
+    if reason is None and assembly:
+        reason = _data_in_code(flow, frozenset(begins))
+    return returns, reason or _contradiction(table, record, len(code), returns), leaves_to
+
+
+def _data_in_code(flow: list[Instruction], begins: frozenset[int]) -> str | None:
+    """Data between instructions may have been decoded as code: then jumps over them likely land inside one."""
+    for jump in flow:
+        if jump.kind in (JUMP, BRANCH) and jump.target not in begins:
+            return f"has data in its code before {jump.target:#x}"
+    return None
 
 
 def _incomplete(flow: list[Instruction], start: int, end: int, handwritten: bool) -> tuple[str | None, int | None]:
@@ -147,26 +182,19 @@ def _incomplete(flow: list[Instruction], start: int, end: int, handwritten: bool
     return None, None
 
 
-def _contradiction(
-    elf: Elf, table: PclnTable, record: FunctionRecord, code: bytes, returns: tuple[int, ...], assembly: bool
-) -> str | None:
+def _contradiction(table: PclnTable, record: FunctionRecord, size: int, returns: tuple[int, ...]) -> str | None:
     """What speaks against ``returns`` being the instructions that return to the caller."""
     if record.flags & FLAG_SP_WRITE:
         return "switches stacks"
-    if assembly:
-        # Data between instructions may have been decoded as code: then jumps over them likely land inside one.
-        instructions = list(decode(elf.machine, code, record.entry))
-        begins = {i.address for i in instructions}
-        for i in instructions:
-            if i.kind in (JUMP, BRANCH) and i.target not in begins:
-                return f"has data in its code before {i.target:#x}"
+    proven = 0
     try:
-        proven = 0
-        for start, stop, depth in table.values(record.stack, record.entry, record.entry + len(code)):
-            while proven < len(returns) and start <= returns[proven] < stop:
+        for start, stop, depth in table.values(record.stack, record.entry, record.entry + size):
+            while start <= returns[proven] < stop:
                 if depth:
                     return f"has a frame of {depth} bytes at its RET at {returns[proven]:#x}"
                 proven += 1
+                if proven == len(returns):
+                    return None
     except BinaryError as error:
         return str(error)
-    return f"has no stack depth for its RET at {returns[proven]:#x}" if proven < len(returns) else None
+    return f"has no stack depth for its RET at {returns[proven]:#x}"
