@@ -103,7 +103,7 @@ def many_functions(
 
 def per_call(programs: Programs, tools: Sequence[Contestant], rounds: int) -> dict[str, dict[str, list[float]]]:
     """Nanoseconds that a probe adds to a call: by job, then by tool. The job "" is the untraced call."""
-    calls, untraced_calls, samples = 5_000, 5_000_000, 5
+    calls, untraced_calls, samples = 20_000, 5_000_000, 5
     results: dict[str, dict[str, list[float]]] = {}
     for number in range(rounds):
         progress(f"cost per call: round {number + 1} of {rounds}")

@@ -12,7 +12,7 @@ import tempfile
 from typing import NamedTuple
 
 _SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "workloads")
-_FLAGS = ("-O2", "-Wall", "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer", "-fcf-protection=none")
+_FLAGS = ("-O2", "-Wall", "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer")
 
 
 class Outcome(NamedTuple):

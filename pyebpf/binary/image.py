@@ -160,8 +160,8 @@ class Image:
         if self._may_unwind is None:
             # glibc's debug file names an _Unwind_Resume, its own for the end of threads, which glibc itself doesn't.
             self._may_unwind = (
-                self.symbols.mentions(_UNWINDS, of_file=True)
-                or self.symbols.mentions(_MANGLED_STRING)
+                self.symbols.mentions(_MANGLED_STRING)
+                or self.symbols.mentions(_UNWINDS, of_file=True)
                 or self._has_unwinding_runtime()
             )
         return self._may_unwind

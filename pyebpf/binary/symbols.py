@@ -270,9 +270,7 @@ class SymbolTable:
             of_file: look only at the file itself, not at a separate debug file.
         """
         labels = (".symtab", ".dynsym", ".gnu_debugdata")
-        return any(
-            table.has(re.compile(pattern)) for table in self._tables if not of_file or table.label in labels
-        )
+        return any(table.has(re.compile(pattern)) for table in self._tables if not of_file or table.label in labels)
 
     def imported(self) -> list[str]:
         """The linkage names of the functions (and what may be functions) the file takes from shared libraries."""

@@ -51,6 +51,7 @@ class Planner:
         self.returns = returns
         self.allow_uretprobe = allow_uretprobe
         self._carries_exceptions: bool | None = None
+        self._exits: dict[tuple[Image, int], Exits] = {}
 
     def probe(self, match: Match) -> Probe | str:
         """The probe, or why there is none."""
@@ -94,11 +95,8 @@ class Planner:
         )
 
     def with_native_returns(self, probe: Probe, image: Image) -> Probe | str:
-        from ..binary.exits import exits_of
-
-        function = probe.function
-        exits = exits_of(image.elf, image.unwind, function.address, function.size, image.cold_parts(function))
-        addresses = exits.returns if exits.reason is None else _returns_of_tail_calls(image, function, exits)
+        exits = self.exits(image, probe.function)
+        addresses = exits.returns if exits.reason is None else self.returns_of_tail_calls(image, probe.function, exits)
         if addresses is not None:
             if not addresses:
                 return _NEVER_RETURNS
@@ -113,6 +111,41 @@ class Planner:
             return f"{exits.reason}; a return probe would end the program if an exception passed through"
         return probe._replace(uretprobe=True)
 
+    def exits(self, image: Image, function: Function) -> Exits:
+        """How a native function is left; found out once, as many functions may end in calls of the same one."""
+        from ..binary.exits import exits_of
+
+        key = (image, function.address)
+        if key not in self._exits:
+            cold_parts = image.cold_parts(function)
+            self._exits[key] = exits_of(image.elf, image.unwind, function.address, function.size, cold_parts)
+        return self._exits[key]
+
+    def returns_of_tail_calls(self, image: Image, function: Function, exits: Exits) -> tuple[int, ...] | None:
+        """All returns of a function that ends in tail calls: its own and those of the functions called.
+
+        None if unproven. A function called that never returns adds none.
+        """
+        if not exits.tail_targets:
+            return None
+        returns = set(exits.returns)
+        seen = {function.address}
+        todo = list(exits.tail_targets)
+        while todo:
+            target = todo.pop()
+            if target in seen:
+                continue
+            seen.add(target)
+            called = image.function_at(target)
+            if called is None or called.address != target or called.indirect or len(seen) > _MAX_TAIL_FUNCTIONS:
+                return None
+            exits = self.exits(image, called)
+            if called.language == "go" or (exits.reason not in (None, _NEVER_RETURNS) and not exits.tail_targets):
+                return None
+            returns.update(exits.returns)
+            todo += exits.tail_targets
+        return tuple(sorted(returns))
+
     def carries_exceptions(self) -> bool:
         """Can an exception or a panic pass through a library's frames in the programs traced?"""
         if self._carries_exceptions is None:
@@ -126,34 +159,6 @@ class Planner:
         if self.executable:
             return [self.images.of(file) for file in locate("", (), self.executable, [])]
         return [self.images.of(file) for process in self.processes for file in locate("", [process], None, [])]
-
-
-def _returns_of_tail_calls(image: Image, function: Function, exits: Exits) -> tuple[int, ...] | None:
-    """All returns of a function that ends in tail calls: its own and those of the functions called; None if unproven.
-
-    A function called that never returns adds none.
-    """
-    from ..binary.exits import exits_of
-
-    if not exits.tail_targets:
-        return None
-    returns = set(exits.returns)
-    seen = {function.address}
-    todo = list(exits.tail_targets)
-    while todo:
-        target = todo.pop()
-        if target in seen:
-            continue
-        seen.add(target)
-        called = image.function_at(target)
-        if called is None or called.address != target or called.indirect or len(seen) > _MAX_TAIL_FUNCTIONS:
-            return None
-        exits = exits_of(image.elf, image.unwind, target, called.size, image.cold_parts(called))
-        if called.language == "go" or (exits.reason not in (None, _NEVER_RETURNS) and not exits.tail_targets):
-            return None
-        returns.update(exits.returns)
-        todo += exits.tail_targets
-    return tuple(sorted(returns))
 
 
 def _is_trap(image: Image, address: int) -> bool:

@@ -765,11 +765,11 @@ def test_beginnings(name: str, expected: str | None) -> None:
 @pytest.mark.parametrize("path", [NODE, LIBSTDCXX])
 def test_names_begin_as_was_said(path: str) -> None:
     with Elf.open(path) as elf:
-        names = [symbol.name for symbol in SymbolTable(elf, "/nonexistent").search(beginnings=("_Z",))]
+        names = [symbol.name for symbol in SymbolTable(elf).search(beginnings=("_Z",))]
     said = 0
-    for name in names[::5]:
+    for name in names[:: len(names) // 5000 + 1]:
         text, both = beginning(name), forms(name)
         if text is not None and both is not None:
             assert both[0].startswith(text) and both[1].startswith(text), name
             said += 1
-    assert said > 100
+    assert said > 50

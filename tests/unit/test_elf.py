@@ -287,8 +287,8 @@ def exercise(data: bytes) -> None:
 
 def exercise_symbols(elf: Elf) -> None:
     symbols = SymbolTable(elf, "/nonexistent")
-    found = symbols.search()
-    symbols.search(re.compile("w"), (b"wor",))
+    found = list(symbols.search())
+    list(symbols.search(re.compile("w").match, (b"wor",), ("w", "")))
     symbols.named("main")
     symbols.at(elf.entry)
     symbols.at_addresses({elf.entry})

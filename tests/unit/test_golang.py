@@ -24,8 +24,8 @@ from pyebpf.errors import BinaryError, Error
 
 VERSIONS = ("1.15", "1.19", "1.21", "1.24", "1.27", "local")
 ARM64_VERSIONS = ("1.15", "1.21", "1.27")
-KINDS = ("plain", "s-w", "stripped", "no-sections", "pie", "pie-no-sections", "cgo", "cgo-stripped", "cgo-pie")
-KINDS += ("cgo-pie-no-sections",)
+KINDS = ("plain", "s-w", "stripped", "no-sections", "pie", "pie-no-sections")
+CGO_KINDS = ("cgo", "cgo-stripped", "cgo-pie", "cgo-pie-no-sections")
 
 MAIN = """package main
 
@@ -221,7 +221,7 @@ def code_of(found: GoProgram, function: GoFunction) -> bytes:
     return found.elf.read(function.address, function.size)
 
 
-matrix = pytest.mark.parametrize("kind", KINDS)
+matrix = pytest.mark.parametrize("kind", KINDS + CGO_KINDS)
 versions = pytest.mark.parametrize("version", VERSIONS)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pyebpf.binary import demangle
+from pyebpf.binary import demangle as package
 from pyebpf.binary.elf import Elf
 from pyebpf.binary.image import Function, Image, TooManyFunctions
 from pyebpf.binary.pattern import Pattern
@@ -431,22 +431,23 @@ def test_too_many_functions(c_program: str) -> None:
 @pytest.mark.parametrize("pattern", ["*", "v8::*", "*Heap*"])
 def test_too_many_functions_are_not_demangled(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
     demangled: list[str] = []
+    demangle = package.forms
 
     def forms(raw: str) -> tuple[str, str] | None:
         demangled.append(raw)
-        return demangle.forms(raw)
+        return demangle(raw)
 
     monkeypatch.setattr("pyebpf.binary.demangle.forms", forms)
     with Image.open("/usr/bin/node") as image, pytest.raises(TooManyFunctions):
         image.search(pattern, limit=100)
-    assert len(demangled) < 1000
+    assert len(demangled) < 10_000  # of 77,000
 
 
 def test_a_library_whose_debug_file_names_an_unwinder(tmp_path: Path) -> None:
     """As in glibc: the function is there, but the file doesn't name it, nor does anything in it throw."""
     source = "static __attribute__((noinline)) int _Unwind_Resume(int x) { return x * 3; }\n"
     source += "int work(int x) { return _Unwind_Resume(x) + 1; }\n"
-    path = compile_with(tmp_path, ".c", source, "gcc", "-O1", "-shared", "-fPIC", "-o", "lib.so")
+    path = compile_with(tmp_path, ".c", source, "gcc", "-O1", "-shared", "-fPIC", "-o", "program")
     with Image.open(path) as image:
         assert image.may_unwind
     debug = f"{path}.debug"

@@ -454,7 +454,7 @@ def test_outside_of_a_range(tmp_path: Path) -> None:
 
 
 def test_mentions_in_the_file_itself(stripped: tuple[str, str]) -> None:
-    table = table_of(stripped[0])
+    table = table_of(stripped[0], "/")
     assert table.mentions(rb"\0helper\0")
     assert not table.mentions(rb"\0helper\0", of_file=True)
     assert table.mentions(rb"\0printf[\0@]", of_file=True)

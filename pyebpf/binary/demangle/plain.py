@@ -30,8 +30,5 @@ def beginning(raw: str) -> str | None:
         words.append(raw[start:at])
         length = _LENGTH.match(raw, at)
     name = "::".join(words)
-    if raw[2] != "N":
-        plain = len(words) == 1 and raw[at : at + 1] not in ("I", "B")
-    else:
-        plain = _END.match(raw, at) is not None
+    plain = _END.match(raw, at) if raw[2] == "N" else len(words) == 1 and raw[at : at + 1] not in ("I", "B")
     return name if plain and at <= len(raw) and name.replace("::", "").isidentifier() else None

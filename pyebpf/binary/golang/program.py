@@ -168,9 +168,7 @@ class GoProgram:
             self._surroundings = Surroundings(morestack, self._uses_stack_abi())
         record = self._table.record(function.row)
         assembly = self._is_assembly(record)
-        sites, leaves_to = sites_of(
-            self.elf, self._table, record, function.size, assembly, self._surroundings, returns
-        )
+        sites, leaves_to = sites_of(self.elf, self._table, record, function.size, assembly, self._surroundings, returns)
         if leaves_to is None:
             return sites
         target = self.at(leaves_to)
