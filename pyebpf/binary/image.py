@@ -28,6 +28,8 @@ _RUNTIME_TEXT = rb"N10__cxxabiv1|/rustc/|RUST_BACKTRACE"
 _COLD = r"(?s).+\.cold(?:\.\d+)?\Z"
 _WORD = r"[A-Za-z0-9_]+"
 
+# Go's linker marks the bounds of its code with these: no functions, and what lies at the second may be padding.
+_GO_BOUNDS = frozenset(("runtime.text", "runtime.etext"))
 # Names remembered in readable form; demangling one takes about 50 µs.
 _MAX_READABLE = 50_000
 # Inlined functions to look for; one takes some 10 ms.
@@ -158,12 +160,9 @@ class Image:
     def may_unwind(self) -> bool:
         """Can an exception or a panic pass through the file's functions? False only if nothing hints at it."""
         if self._may_unwind is None:
-            # glibc's debug file names an _Unwind_Resume, its own for the end of threads, which glibc itself doesn't.
-            self._may_unwind = (
-                self.symbols.mentions(_MANGLED_STRING)
-                or self.symbols.mentions(_UNWINDS, of_file=True)
-                or self._has_unwinding_runtime()
-            )
+            # The first pattern is found at once in what has C++ in it.
+            found = self.symbols.mentions(_MANGLED_STRING) or self.symbols.mentions(_UNWINDS)
+            self._may_unwind = found or self._has_unwinding_runtime()
         return self._may_unwind
 
     def _has_unwinding_runtime(self) -> bool:
@@ -211,6 +210,8 @@ class Image:
         for symbol in self._matching(wanted):
             # What GCC and LLVM moved out of a function isn't called and doesn't return.
             if not wanted.literal and ".cold" in symbol.name and re.match(_COLD, symbol.name):
+                continue
+            if symbol.name in _GO_BOUNDS and self.go is not None:
                 continue
             if not self.is_go_text(symbol.address):
                 found.setdefault((symbol.name, symbol.address), symbol)
@@ -263,9 +264,13 @@ class Image:
         return matches
 
     def _functions(self, symbols: list[Symbol]) -> list[Function]:
-        """One function for each address; its name is the best of those that matched."""
+        """One function for each address; its name is the best of those that matched.
+
+        Where one that matched is indirect the code is a resolver, which also has a name of its own (in libc's debug
+        symbols): only who asks for that one name means the resolver.
+        """
         chosen: dict[int, Symbol] = {}
-        for symbol in sorted(symbols, key=lambda symbol: (symbol.type == STT_GNU_IFUNC, *preference(symbol))):
+        for symbol in sorted(symbols, key=lambda symbol: (symbol.type != STT_GNU_IFUNC, *preference(symbol))):
             chosen.setdefault(symbol.address, symbol)
         names = self.symbols.at_addresses(chosen)
         return [self._function(symbol, names.get(address, ())) for address, symbol in chosen.items()]

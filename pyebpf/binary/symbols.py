@@ -263,14 +263,9 @@ class SymbolTable:
                     self._cold.setdefault(base, []).append((symbol.address, symbol.size))
         return tuple(sorted({part for name in names for part in self._cold.get(name, ())}))
 
-    def mentions(self, pattern: bytes, *, of_file: bool = False) -> bool:
-        """Does a regular expression match anywhere in the string tables: a function, a variable, or an import?
-
-        Args:
-            of_file: look only at the file itself, not at a separate debug file.
-        """
-        labels = (".symtab", ".dynsym", ".gnu_debugdata")
-        return any(table.has(re.compile(pattern)) for table in self._tables if not of_file or table.label in labels)
+    def mentions(self, pattern: bytes) -> bool:
+        """Does a regular expression match anywhere in the string tables: a function, a variable, or an import?"""
+        return any(table.has(re.compile(pattern)) for table in self._tables)
 
     def imported(self) -> list[str]:
         """The linkage names of the functions (and what may be functions) the file takes from shared libraries."""

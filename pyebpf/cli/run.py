@@ -43,7 +43,9 @@ class Run:
         self, arguments: argparse.Namespace, tool: str, begin: Callable[[Command | None], Session], headline: str
     ) -> None:
         self.arguments = arguments
-        self.command = Command(arguments.command) if arguments.command else None
+        # JSON lines are for a program to read: what the command prints goes to standard error.
+        stdout = 2 if arguments.json else None
+        self.command = Command(arguments.command, stdout) if arguments.command else None
         self._skips_shown = False
         try:
             self.session = begin(self.command)

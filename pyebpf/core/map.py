@@ -39,6 +39,8 @@ class Map:
 
     @property
     def fd(self) -> int:
+        if self._pointer is None:
+            raise StateError(f"map {self.name}: the object is closed")
         fd: int = libbpf.lib().bpf_map__fd(self._pointer)
         if fd < 0:
             raise StateError(f"map {self.name}: the object isn't loaded")
@@ -46,6 +48,8 @@ class Map:
 
     @property
     def max_entries(self) -> int:
+        if self._pointer is None:
+            raise StateError(f"map {self.name}: the object is closed")
         return int(libbpf.lib().bpf_map__max_entries(self._pointer))
 
     @max_entries.setter
@@ -176,7 +180,8 @@ class Map:
         return self._memory
 
     def close(self) -> None:
-        """Unmaps the memory. The map itself goes with its object."""
+        """Unmaps the memory and forgets the map, which goes with its object."""
+        self._pointer = None
         if self._memory is not None:
             try:
                 self._memory.close()

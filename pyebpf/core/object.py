@@ -61,6 +61,8 @@ class Program:
 
     @property
     def fd(self) -> int:
+        if self._owner.closed:
+            raise StateError(f"program {self.name}: the object is closed")
         fd: int = libbpf.lib().bpf_program__fd(self.pointer)
         if fd < 0:
             raise StateError(f"program {self.name}: the object isn't loaded")
@@ -105,6 +107,8 @@ class DataSection:
 
     def memory(self) -> Any:
         """The section's bytes: the initial value, and once loaded the live one."""
+        if self._owner.closed:
+            raise StateError(f"{self._name}: the object is closed")
         size = libbpf.ffi.new("size_t *")
         address = libbpf.lib().bpf_map__initial_value(self._pointer, size)
         if address == libbpf.ffi.NULL:
@@ -202,6 +206,11 @@ class Object:
 
     def _all_maps(self, pointer: Any) -> list[Any]:
         return _walk(libbpf.lib().bpf_object__next_map, pointer)
+
+    @property
+    def closed(self) -> bool:
+        """True once `close` was called."""
+        return self._pointer is None
 
     def _require_open(self, what: str) -> None:
         """Raises StateError once the object is loaded or closed."""

@@ -33,10 +33,13 @@ class Command:
             somebody else collected its status (SIGCHLD ignored).
     """
 
-    __slots__ = ("_errors", "_gate", "_gate_read", "_pidfd", "argv", "executable", "pid", "returncode")
+    __slots__ = ("_errors", "_gate", "_gate_read", "_pidfd", "_stdout", "argv", "executable", "pid", "returncode")
 
-    def __init__(self, argv: str | Sequence[str]) -> None:
+    def __init__(self, argv: str | Sequence[str], stdout: int | None = None) -> None:
         """Start `argv`: a text is taken apart as a shell would, without expanding anything.
+
+        Args:
+            stdout: a file descriptor for its standard output; None: ours.
 
         Raises:
             TargetNotFound: there is no such program.
@@ -45,6 +48,7 @@ class Command:
         self._gate = self._gate_read = self._errors = self._pidfd = -1
         self.pid = 0
         self.returncode: int | None = None
+        self._stdout = stdout
         self.argv = _arguments(argv)
         self.executable = _program(self.argv[0])
         self._fork()
@@ -89,6 +93,8 @@ class Command:
                 if ours or signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN, None):
                     signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            if self._stdout is not None:
+                os.dup2(self._stdout, 1)
             if os.read(gate, 1):
                 os.execv(self.executable, self.argv)
         except OSError as error:

@@ -51,7 +51,7 @@ class Planner:
         self.returns = returns
         self.allow_uretprobe = allow_uretprobe
         self._carries_exceptions: bool | None = None
-        self._exits: dict[tuple[Image, int], Exits] = {}
+        self._exits: dict[tuple[Image, int, int], Exits] = {}
 
     def probe(self, match: Match) -> Probe | str:
         """The probe, or why there is none."""
@@ -115,7 +115,7 @@ class Planner:
         """How a native function is left; found out once, as many functions may end in calls of the same one."""
         from ..binary.exits import exits_of
 
-        key = (image, function.address)
+        key = (image, function.address, function.size)
         if key not in self._exits:
             cold_parts = image.cold_parts(function)
             self._exits[key] = exits_of(image.elf, image.unwind, function.address, function.size, cold_parts)

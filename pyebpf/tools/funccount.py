@@ -19,8 +19,11 @@ DEFAULT_MAX_PROBES = 20_000
 class Counts(Counter[TracedFunction]):
     """Calls by function; functions that were not called are left out. A name as key sums the functions of that name."""
 
-    def __missing__(self, key: object) -> int:
-        return sum(n for function, n in self.items() if function.name == key) if isinstance(key, str) else 0
+    def __getitem__(self, key: TracedFunction | str) -> int:
+        """Calls of a function, or of all functions of a name; 0 for what was not called."""
+        if isinstance(key, str):
+            return sum(n for function, n in self.items() if function.name == key)
+        return super().__getitem__(key)
 
 
 class CountSession(IntervalSession[Counts]):

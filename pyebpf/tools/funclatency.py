@@ -23,11 +23,14 @@ class Histograms(dict[TracedFunction, Histogram]):
     A name as key adds up the functions of that name.
     """
 
-    def __missing__(self, key: object) -> Histogram:
-        named = [histogram for function, histogram in self.items() if function.name == key]
-        if not named:
-            raise KeyError(key)
-        return merge(named)
+    def __getitem__(self, key: TracedFunction | str) -> Histogram:
+        """The histogram of a function, or of all functions of a name. Raises KeyError for what did not return."""
+        if isinstance(key, str):
+            named = [histogram for function, histogram in self.items() if function.name == key]
+            if not named:
+                raise KeyError(key)
+            return merge(named)
+        return super().__getitem__(key)
 
     def total(self) -> Histogram:
         """All functions together."""

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from pyebpf.core.object import Object
 from pyebpf.core.ringbuf import RingBuffer, unpack_words
+from pyebpf.errors import Error
 from pyebpf.target.command import Command
 from pyebpf.target.probe import Resolution
-from pyebpf.target.stacks import Frame, KernelSymbols, UserSymbols
+from pyebpf.target.stacks import UNKNOWN, Frame, KernelSymbols, UserSymbols
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
 from pyebpf.tools.probes import Probes
 from pyebpf.tools.session import Session, TracedFunction, resolve_for
@@ -83,9 +84,12 @@ class SlowerSession(Session):
         self._layout = btf.layout("slow_call")
         self._stack_offsets = btf.members("slow_call_stacks")
         self._images = resolution.images
-        self._user_symbols: dict[int, UserSymbols] = {}
+        self._user_symbols: dict[int, UserSymbols | None] = {}
         self._kernel_symbols: KernelSymbols | None = None
         super().__init__(resolution, probes, (_NO_KERNEL_STACK,) if kernel_stack else ())
+        if user_stack:
+            for pid in pids:  # while they are there
+                self._symbols_of(pid)
 
     def fileno(self) -> int:
         """A descriptor that is readable when calls wait for `drain`."""
@@ -130,6 +134,8 @@ class SlowerSession(Session):
         if self._user_stack:
             if call.user_stack_size < 0:
                 errors.append(f"user stack: {os.strerror(-call.user_stack_size)}")
+            elif self._symbols_of(call.tgid) is None:
+                errors.append(f"user stack: process {call.tgid} was gone before its symbols were read")
             user_stack = self._user_frames(call, record, probe.function.name)
         if self._kernel_stack:
             if call.kernel_stack_size < 0:
@@ -162,19 +168,23 @@ class SlowerSession(Session):
         """
         addresses = list(unpack_words(record, self._stack_offsets["user_stack"], call.user_stack_size))
         symbols = self._symbols_of(call.tgid)
-        if call.popped:
-            return (Frame(0, name, 0, ""), *symbols.resolve(addresses, first_is_exact=False))
-        if call.caller:
-            addresses[1:1] = [call.caller]
-        return tuple(symbols.resolve(addresses, first_is_exact=True))
+        innermost = Frame(0, name, 0, "")
+        if not call.popped:  # the RET is in the traced function, or in one that it ended in a tail call of
+            addresses[:1] = [call.caller] if call.caller else []
+        if symbols is None:
+            return (innermost, *(Frame(address, UNKNOWN, 0, "") for address in addresses))
+        return (innermost, *symbols.resolve(addresses, first_is_exact=False))
 
-    def _symbols_of(self, pid: int) -> UserSymbols:
-        known = self._user_symbols.get(pid)
-        if known is None:
+    def _symbols_of(self, pid: int) -> UserSymbols | None:
+        """A process's symbols; None if it was gone before they could be read."""
+        if pid not in self._user_symbols:
             if len(self._user_symbols) >= _MAX_SYMBOL_TABLES:
                 self._user_symbols.pop(next(iter(self._user_symbols)))
-            known = self._user_symbols[pid] = UserSymbols(pid, self._images)
-        return known
+            try:
+                self._user_symbols[pid] = UserSymbols(pid, self._images)
+            except Error:
+                self._user_symbols[pid] = None
+        return self._user_symbols[pid]
 
 
 def slower(

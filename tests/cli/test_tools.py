@@ -164,3 +164,10 @@ def test_output_that_cannot_be_written() -> None:
     assert closed.returncode == 0 and "Traceback" not in closed.stderr
     full = subprocess.run(f"{command} >/dev/full", shell=True, stderr=subprocess.PIPE, text=True, check=False)
     assert full.returncode == 1 and "No space left" in full.stderr and "Traceback" not in full.stderr
+
+
+def test_output_of_the_command_stays_out_of_the_json(pyebpf: Callable[..., Any]) -> None:
+    program = targets.compiled("calls.c")
+    ran = pyebpf("funccount", "--json", "-c", f"{program} -n 97 hot", ":hot")
+    assert [json.loads(line)["type"] for line in ran.out.splitlines()] == ["attached", "counts", "end"]
+    assert '"program": "calls"' in ran.err or '"program":"calls"' in ran.err

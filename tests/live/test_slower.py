@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 import targets
 
 import pyebpf
@@ -82,3 +83,13 @@ def test_stopping_early_loses_and_repeats_nothing() -> None:
                 times.append(next(session.drain()).time)
             assert list(session.drain()) == []
     assert len(set(times)) == 997
+
+
+def test_nothing_is_read_after_close() -> None:
+    """The kernel objects are gone: an error, not whatever their numbers mean by then."""
+    session = pyebpf.slower(f"{targets.compiled('calls.c')}:hot", min_us=0)
+    obj = session._probes.object
+    session.close()
+    for read in (lambda: obj.maps["calls"].fd, lambda: obj.programs["on_entry"].fd, lambda: obj.rodata["threshold"]):
+        with pytest.raises(pyebpf.StateError):
+            read()

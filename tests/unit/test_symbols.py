@@ -451,10 +451,3 @@ def test_outside_of_a_range(tmp_path: Path) -> None:
         inside = work.address, work.address + 1
         assert list(table.search(outside=inside)) == [s for s in every if s.address != work.address]
         assert list(table.search(outside=(0, 1 << 63))) == []
-
-
-def test_mentions_in_the_file_itself(stripped: tuple[str, str]) -> None:
-    table = table_of(stripped[0], "/")
-    assert table.mentions(rb"\0helper\0")
-    assert not table.mentions(rb"\0helper\0", of_file=True)
-    assert table.mentions(rb"\0printf[\0@]", of_file=True)
