@@ -85,8 +85,9 @@ def add_uretprobe(arguments: argparse.ArgumentParser) -> None:
     arguments.add_argument(
         "--allow-uretprobe",
         action="store_true",
-        help="use the kernel's return probe where returns can't be probed one by one, although a C++ exception or "
-        "a Rust panic passing through the function would then abort the program; never used in Go code",
+        help="use the kernel's return probe for native code: cheaper, and for functions whose returns can't be "
+        "probed one by one, but a C++ exception or Rust panic that passes through aborts the program, and returns "
+        "from more than 64 nested calls are missed; never used in Go programs",
     )
 
 

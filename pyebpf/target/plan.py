@@ -95,6 +95,10 @@ class Planner:
         )
 
     def with_native_returns(self, probe: Probe, image: Image) -> Probe | str:
+        # A goroutine may be moved to another stack or thread before a C function that called back returns.
+        in_go = image.go is not None or any(program.go is not None for program in self.programs())
+        if self.allow_uretprobe and not in_go:
+            return probe._replace(uretprobe=True)
         exits = self.exits(image, probe.function)
         addresses = exits.returns if exits.reason is None else self.returns_of_tail_calls(image, probe.function, exits)
         if addresses is not None:
@@ -104,10 +108,9 @@ class Planner:
             return probe._replace(returns=offsets, tail=exits.reason is not None)
         if exits.reason == _NEVER_RETURNS:
             return exits.reason
-        if image.go is not None or any(program.go is not None for program in self.programs()):
-            # A goroutine may be moved to another stack or thread before a C function that called back returns.
+        if in_go:
             return f"{exits.reason}; a return probe is never used in a Go program"
-        if not self.allow_uretprobe and (image.may_unwind or self.carries_exceptions()):
+        if image.may_unwind or self.carries_exceptions():
             return f"{exits.reason}; a return probe would end the program if an exception passed through"
         return probe._replace(uretprobe=True)
 

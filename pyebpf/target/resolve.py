@@ -39,8 +39,8 @@ def resolve(
         regex: the patterns are regular expressions.
         returns: the returns are wanted too; functions whose return can't be seen safely are skipped.
         max_probes: refuse more functions than that.
-        allow_uretprobe: accept the kernel's return probe also where an exception passing through it would end the
-            program. Never for Go.
+        allow_uretprobe: take the kernel's return probe for native code, although an exception passing through it would
+            end the program. Never for Go.
         executable: what a command that waits to be started will run (`Command.executable`): ":PATTERN" means it, and
             as the process is still a copy of ours, files are looked for without `pids`.
 

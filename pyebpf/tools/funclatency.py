@@ -106,8 +106,8 @@ def latency(
 
     Args:
         targets, pid, command, regex, max_probes: as for `count`.
-        allow_uretprobe: use the kernel's return probe also where an exception could pass through the function (which
-            would end the traced program). Never applies to Go.
+        allow_uretprobe: use the kernel's return probe for native code: cheaper, but an exception that passes through
+            ends the traced program, and returns from more than 64 nested calls are missed. Never applies to Go.
 
     Raises:
         as `count`.

@@ -118,3 +118,15 @@ def test_totals_beyond_32_bits() -> None:
         seen, truth, _ = measure(target, "nap")
     assert truth["ns"]["nap"] > 1 << 32
     assert truth["ns"]["nap"] * 0.9 <= seen["nap"].total <= truth["ns"]["nap"]
+
+
+def test_the_kernels_return_probe(rung: str) -> None:
+    """What --allow-uretprobe takes: the same numbers, as long as nothing unwinds."""
+    with targets.run(targets.compiled("calls.c"), "-n", "97", "-t", "3", "hot", "recurse", "threads") as target:
+        names = ("hot", "recurse", "threaded")
+        with pyebpf.latency(*(f"{target.path}:{name}" for name in names), allow_uretprobe=True) as session:
+            truth = target.go()
+            seen, losses = session.snapshot(), session.losses
+    assert {name: seen[name].count for name in names} == {name: truth["calls"][name] for name in names}
+    assert seen["recurse"].total == pytest.approx(truth["ns"]["recurse"], rel=0.05)
+    assert losses.in_progress == losses.abandoned == losses.unmatched == 0

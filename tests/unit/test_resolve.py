@@ -544,6 +544,8 @@ def test_unproven_returns_where_exceptions_pass(folder: Path, start: Callable[..
     with pytest.raises(TargetError, match="if an exception passed"):
         resolve([target], returns=True)
     assert only(resolve([target], returns=True, allow_uretprobe=True)).uretprobe
+    every = resolve([f"{folder}/cpp:shop::*"], returns=True, allow_uretprobe=True)
+    assert all(probe.uretprobe for probe in every.probes)
     resolution = resolve([f"{folder}/cpp:shop::Cart::*"], returns=True)
     assert len(resolution.probes) == 2
     assert all(probe.returns and not probe.uretprobe for probe in resolution.probes)
