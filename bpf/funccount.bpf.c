@@ -3,12 +3,9 @@
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include "include/site.bpf.h"
+#include "include/stripes.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-/* Cells are repeated in stripes so that CPUs don't share cache lines: CPU n counts in stripe n & stripe_mask. */
-const volatile __u32 stripe_mask = 0;
-const volatile __u32 stripe_length = 1;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -24,8 +21,7 @@ int on_entry(struct pt_regs *ctx)
 	if (!wanted(current_pid_tgid()))
 		return 0;
 
-	__u32 stripe = bpf_get_smp_processor_id() & stripe_mask;
-	__u32 cell = stripe * stripe_length + (__u32)site_cookie(ctx);
+	__u32 cell = striped((__u32)site_cookie(ctx));
 	__u64 *count = bpf_map_lookup_elem(&counts, &cell);
 
 	/* Atomic: a uprobe's program can be preempted by another thread's on the same CPU. */

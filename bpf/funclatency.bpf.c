@@ -8,12 +8,9 @@ struct call {
 	__u64 start; /* ns, CLOCK_MONOTONIC */
 };
 #include "include/frame.bpf.h"
+#include "include/stripes.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-/* Rows are repeated in stripes so that CPUs don't share cache lines: CPU n counts in stripe n & stripe_mask. */
-const volatile __u32 stripe_mask = 0;
-const volatile __u32 stripe_length = 1;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -75,7 +72,7 @@ int on_return(struct pt_regs *ctx)
 	if (!wanted(pid_tgid) || !frame_of(ctx, cookie, pid_tgid, &key) || !frame_leave(&key, cookie, &call))
 		return 0;
 
-	row = (bpf_get_smp_processor_id() & stripe_mask) * stripe_length + key.function;
+	row = striped(key.function);
 	latency = bpf_map_lookup_elem(&latencies, &row);
 	if (!latency)
 		return 0;
