@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pyebpf.core import bpf, libbpf
 
 # include/uapi/linux/capability.h
-_CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_SYS_RESOURCE": 24, "CAP_PERFMON": 38, "CAP_BPF": 39}
+_CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 
 _HELPER_GET_ATTACH_COOKIE = 174
 
@@ -49,10 +49,6 @@ def effective_capabilities() -> int:
             if line.startswith("CapEff:"):
                 return int(line.split()[1], 16)
     return 0
-
-
-def has_capability(name: str) -> bool:
-    return bool(effective_capabilities() >> _CAPABILITIES[name] & 1)
 
 
 def missing_capabilities() -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The part of libbpf's C API that pyebpf calls, as cffi's cdef. libbpf 1.0 has every function here but those that
- * core/libbpf.py asks for with have(). tests/guard/test_cdef.py compiles this text against <bpf/libbpf.h>.
+ * The part of libbpf's C API that pyebpf calls, as cffi's cdef. libbpf 1.0 has every function here.
+ * tests/guard/test_cdef.py compiles this text against <bpf/libbpf.h>.
  */
 typedef uint8_t __u8;
 typedef uint32_t __u32;
@@ -58,9 +58,7 @@ bool bpf_program__autoload(const struct bpf_program *prog);
 int bpf_program__set_autoload(struct bpf_program *prog, bool autoload);
 int bpf_program__expected_attach_type(const struct bpf_program *prog);
 int bpf_program__set_expected_attach_type(struct bpf_program *prog, int type);
-int bpf_program__type(const struct bpf_program *prog);
 int bpf_program__set_log_buf(struct bpf_program *prog, char *log_buf, size_t log_size);
-int bpf_program__set_log_level(struct bpf_program *prog, __u32 log_level);
 const struct bpf_insn *bpf_program__insns(const struct bpf_program *prog);
 size_t bpf_program__insn_cnt(const struct bpf_program *prog);
 
@@ -68,8 +66,6 @@ const char *bpf_map__name(const struct bpf_map *map);
 int bpf_map__fd(const struct bpf_map *map);
 int bpf_map__type(const struct bpf_map *map);
 __u32 bpf_map__map_flags(const struct bpf_map *map);
-__u32 bpf_map__key_size(const struct bpf_map *map);
-__u32 bpf_map__value_size(const struct bpf_map *map);
 __u32 bpf_map__max_entries(const struct bpf_map *map);
 __u32 bpf_map__btf_key_type_id(const struct bpf_map *map);
 __u32 bpf_map__btf_value_type_id(const struct bpf_map *map);

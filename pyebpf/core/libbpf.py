@@ -61,16 +61,6 @@ def address(data: Any) -> int:
     return int(ffi.cast("uintptr_t", data))
 
 
-def have(symbol: str) -> bool:
-    """True if the installed libbpf has this function. (In cffi's ABI mode a missing symbol raises ``ffi.error``.)"""
-    handle = lib()
-    try:
-        getattr(handle, symbol)
-    except (AttributeError, ffi.error):
-        return False
-    return True
-
-
 def version() -> str:
     """libbpf's version as it reports itself ("v1.1"), e.g. "1.1"."""
     text = lib().libbpf_version_string()
@@ -112,13 +102,6 @@ def check(code: int, what: str) -> int:
     if code < 0:
         raise failure(code, what)
     return code
-
-
-def check_pointer(pointer: Any, what: str) -> Any:
-    """Returns a pointer that isn't NULL; raises with errno for one that is (libbpf 1.0 convention)."""
-    if pointer == ffi.NULL:
-        raise failure(ffi.errno or errno.EINVAL, what)
-    return pointer
 
 
 class captured_messages:

@@ -32,7 +32,7 @@ class CountSession(IntervalSession[Counts]):
     def __init__(self, resolution: Resolution, pids: Sequence[int]) -> None:
         probes = Probes("funccount", resolution, self._configure, pids=pids, returns=False)
         super().__init__(resolution, probes)
-        self._before = [0] * len(self.functions)
+        self._before = [0] * len(self._by_index)
 
     def _configure(self, obj: Object, functions: int) -> None:
         self._stripes = Stripes(obj, obj.maps["counts"], functions)
@@ -42,7 +42,7 @@ class CountSession(IntervalSession[Counts]):
         return self._stripes.column(self._stripes.words())
 
     def _counts(self, numbers: Sequence[int]) -> Counts:
-        return Counts({function: n for function, n in zip(self.functions, numbers) if n})
+        return Counts({function: n for function, n in zip(self._by_index, numbers) if n})
 
     @property
     def losses(self) -> Losses:

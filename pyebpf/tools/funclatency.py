@@ -67,7 +67,7 @@ class LatencySession(IntervalSession[Histograms]):
         self._require_open()
         words = self._stripes.words()
         result = Histograms()
-        for index, function in enumerate(self.functions):
+        for index, function in enumerate(self._by_index):
             row = self._row(words, index, reset_max=False)
             if row is not None:
                 result[function] = Histogram(row[2], row[0], row[1])
@@ -81,7 +81,7 @@ class LatencySession(IntervalSession[Histograms]):
         self._require_open()
         words = self._stripes.words()
         result = Histograms()
-        for index, function in enumerate(self.functions):
+        for index, function in enumerate(self._by_index):
             row = self._row(words, index, reset_max=True)
             if row is None:
                 continue

@@ -147,7 +147,7 @@ class SlowerSession(Session):
         return SlowCall(
             call.time,
             call.duration,
-            self.functions[call.function],
+            self._by_index[call.function],
             call.tgid,
             call.tid,
             call.comm,

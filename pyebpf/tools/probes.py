@@ -65,6 +65,7 @@ class Probes:
     ) -> None:
         self.resolution = resolution
         self.skipped: tuple[Skipped, ...] = resolution.skipped
+        self.refused: frozenset[int] = frozenset()  # indices of functions whose entry the kernel would not take
         self.object = open_bundled(name)
         ladder = Ladder()
         self._entry_links, self._return_links = Links(ladder), Links(ladder)
@@ -204,12 +205,8 @@ class Probes:
         self.skipped = tuple(skipped)
         if len(entries) == len(self.resolution.probes):
             first = self.resolution.probes[0].function.name
-            raise AttachError(f"none of the {len(entries)} functions can be probed; {first}: {self.skipped[-1].reason}")
-
-    @property
-    def count(self) -> int:
-        """How many functions are probed."""
-        return len(self.resolution.probes)
+            raise AttachError(f"none of the {len(entries)} functions can be probed; {first}: {entries[0][0]}")
+        self.refused = frozenset(entries)
 
     def losses(self) -> Losses:
         """Reads what became of the calls. Frames still in the map are counted one by one: cheap, but not free."""

@@ -69,7 +69,8 @@ class Session:
         self._probes = probes
         self._own_notes = notes
         self._closed = False
-        self.functions = traced_functions(resolution.probes)
+        self._by_index = traced_functions(resolution.probes)
+        self.functions = tuple(f for index, f in enumerate(self._by_index) if index not in probes.refused)
         self.skipped: tuple[Skipped, ...] = probes.skipped
         self._notes: tuple[str, ...] | None = None
         self.started = time.monotonic()
