@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from ..errors import BinaryError, PermissionDenied, TargetNotFound
 
-ET_EXEC, ET_DYN = 2, 3
+ET_REL, ET_EXEC, ET_DYN = 1, 2, 3
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE = 1, 2, 3, 4
 PF_X, PF_W, PF_R = 1, 2, 4
 SHT_SYMTAB, SHT_STRTAB, SHT_NOTE, SHT_NOBITS, SHT_DYNSYM = 2, 3, 7, 8, 11
@@ -29,7 +29,7 @@ _NT_GNU_BUILD_ID = 3
 
 _MACHINES = {62: "x86-64", 183: "arm64"}
 _OTHER_MACHINES = {3: "x86", 8: "mips", 21: "ppc64", 22: "s390x", 40: "arm", 243: "riscv", 258: "loongarch"}
-_OTHER_TYPES = {1: "an object file that isn't linked yet", 4: "a core dump"}
+_OTHER_TYPES = {ET_REL: "an object file that isn't linked yet", 4: "a core dump"}
 
 # load_elf_phdrs() in the kernel's fs/binfmt_elf.c refuses a program header table of more than 64 KiB.
 _MAX_SEGMENTS = 65536 // 56
@@ -80,7 +80,7 @@ class Elf:
         data: the whole file.
         size: bytes in the file.
         machine: "x86-64" or "arm64".
-        type: ET_EXEC or ET_DYN.
+        type: ET_EXEC or ET_DYN; of separate debug files also ET_REL.
         entry: virtual address where execution starts, 0 for most libraries.
         segments: the program headers, in the order of the file.
         sections: the section headers; empty when there are none or their table is broken.
@@ -143,7 +143,8 @@ class Elf:
         if machine not in _MACHINES:
             name = _OTHER_MACHINES.get(machine, f"machine {machine}")
             raise BinaryError(f"{path}: a program for {name}; only x86-64 and arm64 are supported")
-        if kind not in (ET_EXEC, ET_DYN):
+        # dwz writes what several debug files share as an object file.
+        if kind not in (ET_EXEC, ET_DYN) and not (kind == ET_REL and symbols_only):
             what = _OTHER_TYPES.get(kind, f"an ELF file of type {kind}")
             raise BinaryError(f"{path}: {what}, neither an executable nor a shared object")
         self.machine = _MACHINES[machine]
