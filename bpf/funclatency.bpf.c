@@ -8,6 +8,7 @@ struct call {
 	__u64 start; /* ns, CLOCK_MONOTONIC */
 };
 #include "include/frame.bpf.h"
+#include "include/log2.bpf.h"
 #include "include/stripes.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -22,18 +23,6 @@ struct {
 
 /* See the anchor in site.bpf.h. */
 const enum latency_buckets *unused_latency_buckets __attribute__((unused));
-
-static __always_inline __u32 floor_log2(__u64 v)
-{
-	__u32 shift, r;
-
-	r = (v > 0xFFFFFFFF) << 5; v >>= r;
-	shift = (v > 0xFFFF) << 4; v >>= shift; r |= shift;
-	shift = (v > 0xFF) << 3; v >>= shift; r |= shift;
-	shift = (v > 0xF) << 2; v >>= shift; r |= shift;
-	shift = (v > 0x3) << 1; v >>= shift; r |= shift;
-	return r | (v >> 1);
-}
 
 static __always_inline __u32 bucket_of(__u64 ns)
 {

@@ -82,9 +82,7 @@ int on_return(struct pt_regs *ctx)
 	record->result = read_result_register(ctx);
 	record->popped = cookie >> SITE_POPPED_SHIFT & 1;
 	record->caller = record->popped ? 0 : read_return_address(ctx);
-	record->goid = 0;
-	if (key.g && site_abi(cookie)->goid_offset)
-		bpf_probe_read_user(&record->goid, sizeof(record->goid), (void *)(key.g + site_abi(cookie)->goid_offset));
+	record->goid = go_id(site_abi(cookie), key.g);
 	__builtin_memcpy(record->arguments, call.arguments, sizeof(record->arguments));
 	record->tgid = pid_tgid >> 32;
 	record->tid = (__u32)pid_tgid;

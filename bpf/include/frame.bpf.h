@@ -2,14 +2,15 @@
 /*
  * Calls in progress: entry and return of one call, matched by its stack frame.
  *
- * The includer defines struct call (what is remembered of an entry, first member __u64 start) before this header.
+ * The includer defines struct call (what is remembered of an entry, first member __u64 start) before this header, and
+ * FRAME_GROWS if more bytes than that are kept.
  */
 #ifndef __PYEBPF_FRAME_BPF_H
 #define __PYEBPF_FRAME_BPF_H
 
 #include "regs.bpf.h"
 #include "site.bpf.h"
-#include "tally.h"
+#include "tally.bpf.h"
 
 /* Rows for the calling conventions met in this run; the cookie names the row. */
 const volatile struct abi abis[SITE_ABI_ROWS];
@@ -28,25 +29,14 @@ struct frame_key {
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
+#ifdef FRAME_GROWS /* captured bytes follow struct call: Python sets the size, so there is no type */
+	__uint(key_size, sizeof(struct frame_key));
+	__uint(value_size, sizeof(struct call));
+#else
 	__type(key, struct frame_key);
 	__type(value, struct call);
+#endif
 } frames SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct tally);
-} tallies SEC(".maps");
-
-/* Atomic although per CPU: a uprobe's program can be preempted by another thread's on the same CPU. */
-#define TALLY(field)                                                                                                   \
-	do {                                                                                                           \
-		__u32 zero = 0;                                                                                        \
-		struct tally *tally = bpf_map_lookup_elem(&tallies, &zero);                                            \
-		if (tally)                                                                                             \
-			__sync_fetch_and_add(&tally->field, 1);                                                        \
-	} while (0)
 
 static __always_inline const volatile struct abi *site_abi(__u64 cookie)
 {
@@ -69,6 +59,16 @@ static __always_inline __u64 go_g(struct pt_regs *ctx, const volatile struct abi
 	}
 #endif
 	return REG_GO_G(ctx);
+}
+
+/* The goroutine's id; 0 when it isn't Go, or can't be read. */
+static __always_inline __u64 go_id(const volatile struct abi *abi, __u64 g)
+{
+	__u64 goid = 0;
+
+	if (g && abi->goid_offset)
+		bpf_probe_read_user(&goid, sizeof(goid), (void *)(g + abi->goid_offset));
+	return goid;
 }
 
 /* Fills the key of the frame that a site belongs to. False: the goroutine's stack bounds can't be read. */

@@ -12,6 +12,11 @@ struct tally {
 	__u64 unreadable; /* hits whose goroutine could not be read */
 	__u64 sent;       /* records handed to the ring buffer */
 	__u64 dropped;    /* records for which the ring buffer had no room */
+	__u64 rejected;   /* calls that a filter did not want, at the entry or at the return */
+	__u64 undecided;  /* calls that a filter could not judge: memory it needs could not be read */
+	__u64 failed;     /* values left out of a histogram because they could not be read */
+	__u64 uncounted;  /* calls that a full map could not count */
+	__u64 collided;   /* stacks that another stack's place in the map kept out */
 };
 
 #endif

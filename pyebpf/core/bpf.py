@@ -47,6 +47,8 @@ TRACE_UPROBE_SESSION = 57  # Linux 6.13, d920179b3d4842
 
 UPROBE_MULTI_RETURN = 1
 
+_SLEEPABLE = 1 << 4  # BPF_F_SLEEPABLE
+
 # mov r0, 0; exit
 TRIVIAL_PROGRAM = struct.pack("<BBhi", 0xB7, 0, 0, 0) + struct.pack("<BBhi", 0x95, 0, 0, 0)
 
@@ -62,7 +64,7 @@ def bpf_inout(command: int, attr: Any, size: int) -> int:
     return libbpf.syscall(_numbers().bpf, command, libbpf.address(attr), size)
 
 
-def load_program(instructions: bytes, *, attach_type: int = 0, name: str = "") -> int:
+def load_program(instructions: bytes, *, attach_type: int = 0, name: str = "", sleepable: bool = False) -> int:
     """Loads a kprobe-type program (uprobes have no type of their own) from finished instructions.
 
     Returns:
@@ -77,7 +79,8 @@ def load_program(instructions: bytes, *, attach_type: int = 0, name: str = "") -
         len(instructions) // 8,
         libbpf.address(code),
         libbpf.address(license_),
-        *(0, 0, 0, 0, 0),  # log_level, log_size, log_buf, kern_version, prog_flags
+        *(0, 0, 0, 0),  # log_level, log_size, log_buf, kern_version
+        _SLEEPABLE if sleepable else 0,
         name.encode()[:15],
         0,  # prog_ifindex
         attach_type,

@@ -75,6 +75,11 @@ class Layout:
         return self._struct.pack(*_flatten(value))
 
 
+def raw_layout(size: int) -> Layout:
+    """The layout of so many bytes, as bytes."""
+    return Layout("", f"{size}s", next)
+
+
 def _flatten(value: Any) -> list[Any]:
     if isinstance(value, (list, tuple)):
         return [leaf for item in value for leaf in _flatten(item)]
@@ -160,6 +165,22 @@ class Btf:
     def members(self, name: str) -> dict[str, int]:
         """Byte offsets of a structure's members by name."""
         return {member: bits // 8 for member, _, bits in self._members(self._types[self._by_name[name]])}
+
+    def flat(self, name: str) -> tuple[str, dict[str, int]]:
+        """How to unpack a structure of plain members at once, for those who read many.
+
+        Returns:
+            codes for `struct`, without the byte order; for each member the index of its item among those unpacked.
+
+        Raises:
+            BinaryError: a member is an array (of other than characters), a structure or a union.
+        """
+        kind = self._types[self._by_name[name]]
+        code = self._compile_struct(kind, 0)[0]
+        members = [member for member, _, _ in self._members(kind)]
+        if len(struct.unpack("<" + code, bytes(struct.calcsize("<" + code)))) != len(members):
+            raise BinaryError(f"struct {name} has members that aren't plain")
+        return code, {member: index for index, member in enumerate(members)}
 
     def variables(self, section: str) -> list[Variable]:
         """The variables of a data section; an empty list if there is no such section."""

@@ -112,6 +112,19 @@ def has_attach_cookies() -> bool:
     return bool(probe(bpf.PROG_TYPE_KPROBE, _HELPER_GET_ATTACH_COOKIE, libbpf.ffi.NULL) == 1)
 
 
+def has_sleepable_uprobes() -> bool:
+    """True if a uprobe's program may sleep, which fetching a page of the target takes (Linux 6.0, 64ad7556c75d)."""
+    return _probe_sleepable().works
+
+
+def _probe_sleepable() -> Feature:
+    program = bpf.load_program(bpf.TRIVIAL_PROGRAM, name="probe", sleepable=True)
+    if program < 0:
+        return Feature("sleepable uprobe", False, f"loading a program: {os.strerror(-program)}", "6.0")
+    os.close(program)
+    return Feature("sleepable uprobe", True, "", "6.0")
+
+
 def multi_pid_filter_is_right() -> bool:
     """True if a uprobe_multi link's PID filter matches every thread of the process.
 
@@ -186,7 +199,7 @@ def features() -> list[Feature]:
     """Tries what the tools use, one after the other. Takes some ten milliseconds."""
     results = [_probe_uprobe(), _probe_cookies(), _probe_multi(bpf.TRACE_UPROBE_MULTI)]
     results.append(_probe_multi(bpf.TRACE_UPROBE_SESSION))
-    results += [_probe_ring_buffer(), _probe_btf()]
+    results += [_probe_sleepable(), _probe_ring_buffer(), _probe_btf()]
     results += [_probe_tracing("tp_btf", 23, "sched_switch", "5.5"), _probe_kprobe()]
     results.append(_probe_tracing("fentry", 24, "vfs_read", "5.5"))
     return results

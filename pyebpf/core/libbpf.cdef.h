@@ -69,7 +69,11 @@ __u32 bpf_map__map_flags(const struct bpf_map *map);
 __u32 bpf_map__max_entries(const struct bpf_map *map);
 __u32 bpf_map__btf_key_type_id(const struct bpf_map *map);
 __u32 bpf_map__btf_value_type_id(const struct bpf_map *map);
+__u32 bpf_map__key_size(const struct bpf_map *map);
+__u32 bpf_map__value_size(const struct bpf_map *map);
 int bpf_map__set_max_entries(struct bpf_map *map, __u32 max_entries);
+int bpf_map__set_key_size(struct bpf_map *map, __u32 size);
+int bpf_map__set_value_size(struct bpf_map *map, __u32 size);
 void *bpf_map__initial_value(struct bpf_map *map, size_t *size);
 
 const void *btf__raw_data(const struct btf *btf, __u32 *size);

@@ -56,6 +56,17 @@ class Ladder:
             raise StateError(f"PYEBPF_ATTACH={chosen}: it is one of multi, cookie, copy")
         self.rung = chosen
 
+    def variant(self, obj: Object) -> str:
+        """What the names of the programs to load end in: "_sleepable", or "" for an object with one build only.
+
+        The sleepable build reads pages that aren't resident. Copies can't be made of it, as they lack the type
+        information that its loop needs. ``PYEBPF_SLEEPABLE=0`` forbids it.
+        """
+        if not any(name.endswith("_sleepable") for name in obj.programs):
+            return ""
+        allowed = self.rung != "copy" and os.environ.get("PYEBPF_SLEEPABLE") != "0"
+        return "_sleepable" if allowed and kernel.has_sleepable_uprobes() else ""
+
     def prepare(self, obj: Object, programs: Iterable[Program]) -> None:
         """Sets an opened object up for this rung."""
         if self.rung == "multi":

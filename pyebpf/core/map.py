@@ -10,16 +10,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from pyebpf.core import bpf, libbpf
-from pyebpf.core.btf import Btf, Layout
+from pyebpf.core.btf import Btf, Layout, raw_layout
 from pyebpf.errors import LibbpfError, StateError, Unsupported
 
 _PERCPU_TYPES = frozenset((5, 6, 10, 21))  # percpu hash, percpu array, LRU percpu hash, percpu cgroup storage
 _MMAPABLE = 1 << 10
 _BATCH = 4096
+_BATCH_BYTES = 4 << 20
 
 
 class Map:
-    """A map of an object. Keys and values are decoded with the types the C source declares.
+    """A map of an object. Keys and values are decoded with the types the C source declares, without any as bytes.
 
     Attributes:
         name: as in the C source.
@@ -35,6 +36,8 @@ class Map:
             btf.layout_of(type_id) if btf and type_id else None
             for type_id in (library.bpf_map__btf_key_type_id(pointer), library.bpf_map__btf_value_type_id(pointer))
         )
+        self._raw_key: Layout | None = None
+        self._raw_value: Layout | None = None
         self._memory: mmap.mmap | None = None
 
     @property
@@ -59,15 +62,49 @@ class Map:
             raise StateError(f"map {self.name}: max_entries is set before the object is loaded")
         libbpf.check(code, f"map {self.name}: setting max_entries to {count}")
 
+    @property
+    def key_size(self) -> int:
+        """Bytes of a key."""
+        return int(libbpf.lib().bpf_map__key_size(self._require_open()))
+
+    @key_size.setter
+    def key_size(self, size: int) -> None:
+        self._set_size("key_size", libbpf.lib().bpf_map__set_key_size, size)
+
+    @property
+    def value_size(self) -> int:
+        """Bytes of a value."""
+        return int(libbpf.lib().bpf_map__value_size(self._require_open()))
+
+    @value_size.setter
+    def value_size(self, size: int) -> None:
+        self._set_size("value_size", libbpf.lib().bpf_map__set_value_size, size)
+
+    def _set_size(self, what: str, setter: Any, size: int) -> None:
+        code = setter(self._require_open(), size)
+        if code == -errno.EBUSY:
+            raise StateError(f"map {self.name}: {what} is set before the object is loaded")
+        libbpf.check(code, f"map {self.name}: setting {what} to {size}")
+        self._raw_key = self._raw_value = None
+
+    def _require_open(self) -> Any:
+        if self._pointer is None:
+            raise StateError(f"map {self.name}: the object is closed")
+        return self._pointer
+
     def _key_layout(self) -> Layout:
-        if self.key is None:
-            raise Unsupported(f"map {self.name} declares no key type", feature="typed map")
-        return self.key
+        if self.key is not None:
+            return self.key
+        if self._raw_key is None:
+            self._raw_key = raw_layout(self.key_size)
+        return self._raw_key
 
     def _value_layout(self) -> Layout:
-        if self.value is None:
-            raise Unsupported(f"map {self.name} declares no value type", feature="typed map")
-        return self.value
+        if self.value is not None:
+            return self.value
+        if self._raw_value is None:
+            self._raw_value = raw_layout(self.value_size)
+        return self._raw_value
 
     def _value_bytes(self) -> int:
         size = self._value_layout().size
@@ -112,7 +149,7 @@ class Map:
         """Keys and values, read in batches (Linux 5.6; a map type without batches is read one by one)."""
         key_layout, value_bytes = self._key_layout(), self._value_bytes()
         new = libbpf.ffi.new
-        capacity = max(1, min(_BATCH, self.max_entries))
+        capacity = max(1, min(_BATCH, self.max_entries, _BATCH_BYTES // value_bytes))
         token = new("char[]", max(8, key_layout.size))
         keys, values = new("char[]", key_layout.size * capacity), new("char[]", value_bytes * capacity)
         first, seen = True, 0

@@ -240,6 +240,9 @@ class Object:
         try:
             for ours, theirs in zip(self._all_maps(self._pointer), self._all_maps(second)):
                 library.bpf_map__set_max_entries(theirs, library.bpf_map__max_entries(ours))
+                if not library.bpf_map__btf_key_type_id(ours):  # else libbpf knows it from the type
+                    library.bpf_map__set_key_size(theirs, library.bpf_map__key_size(ours))
+                    library.bpf_map__set_value_size(theirs, library.bpf_map__value_size(ours))
                 size = ffi.new("size_t *")
                 value = library.bpf_map__initial_value(ours, size)
                 if value != ffi.NULL:

@@ -21,16 +21,22 @@ from pyebpf.errors import LibbpfError, StateError
 _BUSY = 1 << 31
 _DISCARD = 1 << 30
 _HEADER = 8
+_MUCH = 1024  # bytes a millisecond: with less, being woken costs less than looking
 
 
 class RingBuffer:
     """The reading end of a ``BPF_MAP_TYPE_RINGBUF``. One reader at a time.
 
+    Args:
+        source: the map.
+        awake: an mmapable array of one u64, for programs that need not be told to wake a reader who is busy: `wait`
+            sets it to 1 while it looks at the buffer every millisecond, which it does as long as much comes.
+
     Attributes:
         fd: readable when records wait; for somebody else's event loop.
     """
 
-    def __init__(self, source: Map) -> None:
+    def __init__(self, source: Map, awake: Map | None = None) -> None:
         page = mmap.PAGESIZE
         self.fd = source.fd
         self._size = source.max_entries
@@ -49,7 +55,12 @@ class RingBuffer:
         self._poll = select.poll()
         self._poll.register(self.fd, select.POLLIN)
         self._poll.register(self._wake_read, select.POLLIN)
+        self._nap_poll = select.poll()
+        self._nap_poll.register(self._wake_read, select.POLLIN)
+        self._awake = None if awake is None else memoryview(awake.memory()).cast("Q")
+        self._position = self._consumer[0]  # where the last `wait` began
         self._fence = _no_fence if os.uname().machine == "x86_64" else _Fence()
+        self._full_fence = _Fence()
         self._closed = False
         self._waiting = allocate_lock()
 
@@ -61,6 +72,9 @@ class RingBuffer:
         if self._closed:
             raise StateError("the ring buffer is closed")
         try:
+            if self._awake is not None:  # whoever waits for fd afterwards is to be woken
+                self._awake[0] = 0
+                self._full_fence()
             yield from self._records()
         except ValueError:  # closed by another thread meanwhile: its views are released
             if not self._closed:
@@ -69,26 +83,23 @@ class RingBuffer:
     def _records(self) -> Iterator[memoryview]:
         mask = self._size - 1
         position = self._consumer[0]
-        while True:
-            end = self._producer[0]
-            self._fence()  # the producer's position before what it says is there
-            if position >= end:
+        end = self._producer[0]  # looked at once: whoever is overrun must get to look at other things too
+        self._fence()  # the producer's position before what it says is there
+        while position < end:
+            length = self._lengths[(position & mask) // 4]
+            if length & _BUSY:  # reserved, not committed yet
                 return
-            while position < end:
-                length = self._lengths[(position & mask) // 4]
-                if length & _BUSY:  # reserved, not committed yet
-                    return
-                self._fence()  # a record's length before its data
-                size = length & ~(_BUSY | _DISCARD)
-                start = (position & mask) + _HEADER
-                position += (size + _HEADER + 7) // 8 * 8
-                try:
-                    if not length & _DISCARD:
-                        yield self._data[start : start + size]
-                finally:  # also when the reader stops here: a record is delivered once
-                    if not self._closed:
-                        self._fence()  # the data before it is given back
-                        self._consumer[0] = position
+            self._fence()  # a record's length before its data
+            size = length & ~(_BUSY | _DISCARD)
+            start = (position & mask) + _HEADER
+            position += (size + _HEADER + 7) // 8 * 8
+            try:
+                if not length & _DISCARD:
+                    yield self._data[start : start + size]
+            finally:  # also when the reader stops here: a record is delivered once
+                if not self._closed:
+                    self._fence()  # the data before it is given back
+                    self._consumer[0] = position
 
     def wait(self, timeout: float | None = None) -> bool:
         """Blocks until records may be there, `wake` is called, or the timeout (seconds) is over. True: look."""
@@ -96,11 +107,27 @@ class RingBuffer:
         with self._waiting:
             if self._closed:
                 return False
-            ready = self._poll.poll(milliseconds)
+            if milliseconds != 0 and self.nap():
+                ready = self._nap_poll.poll(1) or [(self.fd, select.POLLIN)]
+            else:
+                ready = self._poll.poll(milliseconds)
             for fd, _ in ready:
                 if fd == self._wake_read:
                     os.read(self._wake_read, 64)
         return bool(ready)
+
+    def nap(self) -> bool:
+        """For a loop that polls `fd` itself, before it does: True if it should rather look again in a millisecond.
+
+        So it is while much comes; nobody wakes the loop then. `wait` does all of this.
+        """
+        if self._awake is None:
+            return False
+        taken, self._position = self._consumer[0] - self._position, self._consumer[0]
+        if taken < _MUCH:
+            return False
+        self._awake[0] = 1
+        return True
 
     def wake(self) -> None:
         """Makes a `wait` in another thread return. Safe from signal handlers and after close."""
@@ -117,8 +144,9 @@ class RingBuffer:
         self.wake()
         with self._waiting:  # a reader has left the descriptors alone
             pass
-        for view in (self._consumer, self._producer, self._lengths, self._data):
-            view.release()
+        for view in (self._consumer, self._producer, self._lengths, self._data, self._awake):
+            if view is not None:
+                view.release()
         for mapping in (self._consumer_page, self._producer_map):
             try:
                 mapping.close()

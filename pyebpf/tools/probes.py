@@ -27,6 +27,11 @@ class Losses(NamedTuple):
         unmatched: returns of calls that had begun before we attached (or were evicted).
         unreadable: hits whose goroutine could not be read.
         dropped: records the ring buffer had no room for.
+        rejected: calls that a filter left out, as it was asked to: no loss.
+        undecided: calls left out because what the filter asks for could not be read.
+        failed: values that could not be read, and are in no histogram.
+        uncounted: calls counted nowhere, as the kernel's table of distinct values or stacks was full.
+        collided: calls counted without their stack, as another one has its place in the kernel's table.
     """
 
     in_progress: int = 0
@@ -36,43 +41,71 @@ class Losses(NamedTuple):
     unmatched: int = 0
     unreadable: int = 0
     dropped: int = 0
+    rejected: int = 0
+    undecided: int = 0
+    failed: int = 0
+    uncounted: int = 0
+    collided: int = 0
 
     @property
     def lost(self) -> int:
         """Calls that happened and are missing from the result."""
-        return self.evicted + self.refused + self.unreadable + self.dropped
+        return (
+            self.evicted + self.refused + self.unreadable + self.dropped + self.undecided + self.failed + self.uncounted
+        )
+
+    def __add__(self, other: object) -> Losses:
+        """Losses of two sets of probes."""
+        if not isinstance(other, Losses):
+            return NotImplemented
+        return Losses(*(a + b for a, b in zip(self, other)))
+
+# Fields that are a field of struct tally.
+_TALLIED = (
+    "abandoned", "refused", "unmatched", "unreadable", "dropped", "rejected", "undecided", "failed", "uncounted",
+    "collided",
+)  # fmt: skip
 
 
 class Probes:
     """A loaded object and its links. The functions are numbered by their place in the resolution.
 
     Args:
-        name: the bundled object.
+        source: the bundled object's name, or the object, opened, which is closed with the probes.
         resolution: what to probe.
         configure: called with the opened object and the number of functions, to set constants and map sizes.
         pids: limits the probes to these processes; empty: every process.
         returns: whether returns are probed too.
+        loaded: called with the object once it is loaded, to fill maps before the first hit.
     """
 
     def __init__(
         self,
-        name: str,
+        source: str | Object,
         resolution: Resolution,
         configure: Callable[[Object, int], None],
         *,
         pids: Sequence[int] = (),
         returns: bool,
+        loaded: Callable[[Object], None] | None = None,
     ) -> None:
         self.resolution = resolution
+        self._returns = returns
         self.skipped: tuple[Skipped, ...] = resolution.skipped
         self.refused: frozenset[int] = frozenset()  # indices of functions whose entry the kernel would not take
-        self.object = open_bundled(name)
+        self.object = open_bundled(source) if isinstance(source, str) else source
         ladder = Ladder()
         self._entry_links, self._return_links = Links(ladder), Links(ladder)
         self._unmatched_before = 0
         self._unmatched_after: int | None = None
         try:
-            ladder.prepare(self.object, self.object.programs.values())
+            variant = ladder.variant(self.object)
+            self._on_entry, self._on_return = f"on_entry{variant}", f"on_return{variant}"
+            used = [self._on_entry, self._on_return] if returns else [self._on_entry]
+            for program in self.object.programs.values():
+                if program.name not in used:
+                    program.autoload = False
+            ladder.prepare(self.object, [self.object.programs[name] for name in used])
             self._filter(pids)
             self._rows = self._abi_rows(resolution.probes)
             configure(self.object, len(resolution.probes))
@@ -80,6 +113,8 @@ class Probes:
             if len(pids) > 1:
                 for pid in pids:
                     self.object.maps["tgids"][pid] = 1
+            if loaded:
+                loaded(self.object)
             layout = self.object.btf.enumerators("site_cookie")
             self._abi_shift = layout["SITE_ABI_SHIFT"]
             self._popped, self._tail = 1 << layout["SITE_POPPED_SHIFT"], 1 << layout["SITE_TAIL_SHIFT"]
@@ -144,7 +179,7 @@ class Probes:
         groups: dict[str, list[Site]] = {}
         for index, probe in enumerate(self.resolution.probes):
             groups.setdefault(probe.path, []).append(Site(probe.entry, self._cookie(index)))
-        return self._attach(self._entry_links, "on_entry", groups, pids)
+        return self._attach(self._entry_links, self._on_entry, groups, pids)
 
     def _attach_returns(self, pids: Sequence[int]) -> list[Refused]:
         groups: dict[str, list[Site]] = {}
@@ -156,8 +191,8 @@ class Probes:
             else:
                 sites = groups.setdefault(probe.path, [])
                 sites += [Site(offset, self._cookie(index)) for offset in probe.returns]
-        refused = self._attach(self._return_links, "on_return", groups, pids)
-        return refused + self._attach(self._return_links, "on_return", kernel_groups, pids, by_kernel=True)
+        refused = self._attach(self._return_links, self._on_return, groups, pids)
+        return refused + self._attach(self._return_links, self._on_return, kernel_groups, pids, by_kernel=True)
 
     def _cookie(self, index: int) -> int:
         tail = self._tail if self.resolution.probes[index].tail else 0
@@ -215,12 +250,12 @@ class Probes:
         if self._unmatched_after is not None:
             sums["unmatched"] = self._unmatched_after
         sums["unmatched"] -= self._unmatched_before
-        in_progress = len(self.object.maps["frames"])
-        left = sums["entered"] - sums["returned"] - sums["abandoned"] - sums["refused"]
+        in_progress = len(self.object.maps["frames"]) if self._returns else 0
+        left = sums["entered"] - sums["returned"] - sums["abandoned"] - sums["refused"] if self._returns else 0
         return Losses(
             in_progress=in_progress,
             evicted=max(0, left - in_progress),
-            **{name: sums[name] for name in ("abandoned", "refused", "unmatched", "unreadable", "dropped")},
+            **{name: sums[name] for name in _TALLIED if name in sums},
         )
 
     def _tally(self) -> dict[str, int]:

@@ -41,7 +41,7 @@ def sections(data: bytes) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("name", ["funccount", "funclatency", "funcslower"])
+@pytest.mark.parametrize("name", ["funccount", "funclatency", "funcslower", "trace", "argdist", "stackcount"])
 def test_function_tools_carry_no_core_relocation(builder: ModuleType, tmp_path: Path, name: str) -> None:
     """libbpf loads the kernel's BTF as soon as there is one relocation; these must load where there is no BTF."""
     for path in builder.compile_objects(tmp_path):
