@@ -69,9 +69,9 @@ def _candidates(elf: Elf, debug_root: str) -> list[tuple[str, int | None]]:
 def _directories(elf: Elf, debug_root: str) -> list[str]:
     """The directory of ``elf``, with symbolic links followed and as given, relative to ``debug_root``."""
     result: list[str] = []
-    for path in (os.path.realpath(elf.path), os.path.abspath(elf.path)):
+    for path in (_real_path(elf.path), os.path.abspath(elf.path)):
         directory = os.path.dirname(path)
-        for root in (os.path.realpath(debug_root), os.path.abspath(debug_root)):
+        for root in (_real_path(debug_root), os.path.abspath(debug_root)):
             if directory == root or directory.startswith(root.rstrip("/") + "/"):
                 directory = directory[len(root.rstrip("/")) :]
                 break
@@ -79,6 +79,14 @@ def _directories(elf: Elf, debug_root: str) -> list[str]:
         if directory not in result:
             result.append(directory)
     return result
+
+
+def _real_path(path: str) -> str:
+    """`path` with symbolic links followed; as it is if it leads into a process that ends just now."""
+    try:
+        return os.path.realpath(path)
+    except OSError:
+        return path
 
 
 def _open(elf: Elf, path: str, crc: int | None) -> Elf:

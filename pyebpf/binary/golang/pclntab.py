@@ -40,6 +40,7 @@ NO_DATA = 0xFFFFFFFF
 class FunctionRecord(NamedTuple):
     """What the table says of one function: a ``_func`` of Go's runtime.
 
+    ``arguments`` is how many bytes parameters and results take on the stack, negative or meaningless in assembly.
     ``stack``, ``file`` and the members of ``pcdata`` are offsets of value streams for `PclnTable.values`, 0 for none.
     ``funcdata`` are offsets from gofunc (NO_DATA: none), or addresses in Go before 1.18 (0: none).
     """
@@ -49,6 +50,7 @@ class FunctionRecord(NamedTuple):
     file: int
     cu_offset: int
     flags: int
+    arguments: int
     pcdata: tuple[int, ...]
     funcdata: tuple[int, ...]
 
@@ -270,7 +272,7 @@ class PclnTable:
         data = self._data
         at = self._records + self._offsets[index] + (8 if self._wide else 4)
         try:
-            _, _, _, stack, file, _, npcdata = struct.unpack_from("<iiIIIII", data, at)
+            _, arguments, _, stack, file, _, npcdata = struct.unpack_from("<iiIIIII", data, at)
             at += 28
             cu_offset = 0
             if self.oldest_release >= (1, 16):
@@ -289,7 +291,7 @@ class PclnTable:
                 funcdata = struct.unpack_from(f"<{nfuncdata}I", data, at)
         except struct.error:
             raise self._lie("describes a function past its end") from None
-        return FunctionRecord(entry, stack, file, cu_offset, flags, pcdata, funcdata)
+        return FunctionRecord(entry, stack, file, cu_offset, flags, arguments, pcdata, funcdata)
 
     def values(self, stream: int, entry: int, end: int) -> Iterator[tuple[int, int, int]]:
         """The ranges (start, end, value) of a value stream of the function at [entry, end); none for stream 0.

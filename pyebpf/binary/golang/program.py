@@ -13,13 +13,14 @@ from ...errors import BinaryError
 from ..elf import Elf
 from .inline import InlineTrees
 from .memory import Memory
-from .moduledata import module_data_of
-from .pclntab import FLAG_ASSEMBLY, FunctionRecord, PclnTable, find_table
+from .moduledata import ModuleData, module_data_of, types_of
+from .pclntab import FLAG_ASSEMBLY, FLAG_SP_WRITE, NO_DATA, FunctionRecord, PclnTable, find_table
 from .sites import GoSites, Surroundings, sites_of
 from .version import GoVersion, gofunc_word, goid_offset, version_of
 
 _MORESTACK = ("runtime.morestack", "runtime.morestack_noctxt", "runtime.morestackc")
 _FIRST_REGISTER_ABI = (1, 17)  # on x86-64
+_FIRST_ARGUMENT_INFO = (1, 17)
 _DEFAULT_TLS_OFFSET = -8
 # mov reg, fs:disp32; and, in position-independent code, mov reg, imm32; mov reg, fs:[reg]
 _TLS_LOAD = re.compile(rb"\x64[\x48\x4c]\x8b[\x04\x0c\x14\x1c\x24\x2c\x34\x3c]\x25(..\xff\xff)", re.DOTALL)
@@ -54,7 +55,20 @@ class GoProgram:
         goid_offset: where in the runtime's g the goroutine's number is; None if that isn't known for this release.
     """
 
-    __slots__ = ("_memory", "_surroundings", "_table", "_tls_offset", "_trees", "elf", "goid_offset", "text", "version")
+    __slots__ = (
+        "_gofunc",
+        "_memory",
+        "_module",
+        "_surroundings",
+        "_table",
+        "_tls_offset",
+        "_trees",
+        "_types",
+        "elf",
+        "goid_offset",
+        "text",
+        "version",
+    )
 
     def __init__(self, memory: Memory, table: PclnTable) -> None:
         self.elf: Elf = memory.elf
@@ -68,14 +82,16 @@ class GoProgram:
         self._trees: InlineTrees | None = None
         self._surroundings: Surroundings | None = None
         self._tls_offset: int | None = None
-        gofunc = 0
+        self._module: ModuleData | None = None
+        self._types: tuple[tuple[int, int] | None] | None = None
+        self._gofunc = gofunc = 0
         if release >= (1, 18):
-            module = module_data_of(memory, table)
+            self._module = module = module_data_of(memory, table)
             table.text = module.text
             self.text = (module.text, module.etext)
             word = gofunc_word(self.version)
             if word is not None:
-                gofunc = memory.word(module.vaddr + 8 * word)
+                self._gofunc = gofunc = memory.word(module.vaddr + 8 * word)
         else:
             entries = table.entries()
             self.text = (entries[0], entries[-1])
@@ -195,6 +211,56 @@ class GoProgram:
                 if offset % 8 == 0:
                     return offset
         return _DEFAULT_TLS_OFFSET
+
+    def depth_at(self, function: GoFunction, address: int) -> int | None:
+        """How far the stack pointer is below where it was when ``function`` began, in bytes.
+
+        None: the table doesn't say. Raises BinaryError when it lies.
+        """
+        record = self._table.record(function.row)
+        if record.flags & FLAG_SP_WRITE:
+            return None
+        depth = None
+        for start, stop, value in self._table.values(record.stack, record.entry, address + 1):
+            depth = value if start <= address < stop else None
+        return depth
+
+    # -- arguments and types
+
+    def argument_size(self, function: GoFunction) -> int:
+        """How many bytes parameters and results take on the stack; in assembly it says nothing."""
+        return self._table.record(function.row).arguments
+
+    def argument_stream(self, function: GoFunction) -> bytes | None:
+        """What tracebacks know of the parameters of ``function``, see arginfo.py; None if there is nothing.
+
+        Raises:
+            BinaryError: the function table lies.
+        """
+        from . import arginfo
+
+        funcdata = self._table.record(function.row).funcdata
+        if self.version[:2] < _FIRST_ARGUMENT_INFO or len(funcdata) <= arginfo.FUNCDATA:
+            return None
+        if self._table.oldest_release >= (1, 18):
+            missing, base = NO_DATA, self._gofunc
+            if not base:
+                return None
+        else:
+            missing, base = 0, 0
+        offset = funcdata[arginfo.FUNCDATA]
+        return arginfo.read(self.elf, base + offset) if offset != missing else None
+
+    @property
+    def types(self) -> tuple[int, int] | None:
+        """The addresses [start, end) of the descriptions of types, see rtype.py; None where they aren't known."""
+        if self._types is None:
+            try:
+                module = self._module or module_data_of(self._memory, self._table)
+                self._types = (types_of(self._memory, module, self.version),)
+            except BinaryError:
+                self._types = (None,)
+        return self._types[0]
 
     # -- inlining
 
