@@ -51,9 +51,12 @@ if TYPE_CHECKING:
     from pyebpf.errors import (
         Unsupported as Unsupported,
     )
+    from pyebpf.tools.argdist import argdist as argdist
     from pyebpf.tools.funccount import count as count
     from pyebpf.tools.funclatency import latency as latency
     from pyebpf.tools.funcslower import slower as slower
+    from pyebpf.tools.stackcount import stacks as stacks
+    from pyebpf.tools.trace import trace as trace
 
 # Public names, and where each lives. They are imported when first used: a command pays for one tool only.
 _HOMES = {
@@ -65,9 +68,12 @@ _HOMES = {
         "pyebpf.errors",
     ),
     "Object": "pyebpf.core.object",
+    "argdist": "pyebpf.tools.argdist",
     "count": "pyebpf.tools.funccount",
     "latency": "pyebpf.tools.funclatency",
     "slower": "pyebpf.tools.funcslower",
+    "stacks": "pyebpf.tools.stackcount",
+    "trace": "pyebpf.tools.trace",
 }  # fmt: skip
 
 __all__ = [*sorted(_HOMES), "__version__"]

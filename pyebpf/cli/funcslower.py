@@ -100,10 +100,7 @@ class _Printer:
 
     def show(self, call: SlowCall) -> None:
         if self._arguments.folded:
-            frames = [frame.name for frame in call.user_stack]
-            if call.kernel_stack:  # innermost; a frame of its own between the two, as flamegraph.pl expects
-                frames = [f"{frame.name}_[k]" for frame in call.kernel_stack] + frames
-            print(folded.line(call.comm, frames, 1))
+            print(folded.line(call.comm, folded.frames(call.kernel_stack, call.user_stack), 1))
             return
         columns = []
         if self._arguments.time:

@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from pyebpf.binary.signature import Signature
 from pyebpf.cli import exits, options
 from pyebpf.output.text import safe
 from pyebpf.target.command import Command
@@ -26,13 +27,15 @@ def main(argv: Sequence[str]) -> int:
                         help="look in this process (repeatable)")  # fmt: skip
     parser.add_argument("-r", "--regex", action="store_true", help="patterns are regular expressions")
     parser.add_argument("--returns", action="store_true", help="also look for where each function returns, and how")
+    parser.add_argument("-v", "--verbose", action="store_true",
+                        help="also show parameters and results: names, types and where each lies")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="JSON lines")
     arguments = parser.parse_args(argv)
     arguments.command, arguments.max_probes = None, sys.maxsize
-    return print_targets(arguments, returns=arguments.returns)
+    return print_targets(arguments, returns=arguments.returns, signatures=arguments.verbose)
 
 
-def print_targets(arguments: argparse.Namespace, *, returns: bool) -> int:
+def print_targets(arguments: argparse.Namespace, *, returns: bool, signatures: bool = False) -> int:
     """Resolves and prints; traces nothing. Returns the exit code."""
     command = Command(arguments.command) if arguments.command else None
     try:
@@ -48,10 +51,15 @@ def print_targets(arguments: argparse.Namespace, *, returns: bool) -> int:
     finally:
         if command:
             command.close()
+    known: Sequence[Signature | None] = [None] * len(resolution.probes)
+    if signatures:
+        from pyebpf.tools.questions import signatures_of
+
+        known = signatures_of(resolution)
     if arguments.json:
-        _print_json(resolution, returns)
+        _print_json(resolution, returns, known)
     else:
-        _print_text(resolution, returns)
+        _print_text(resolution, returns, known)
     return exits.TRACED
 
 
@@ -59,20 +67,25 @@ def _how_it_returns(probe: Probe) -> str:
     return "kernel" if probe.uretprobe else str(len(probe.returns))
 
 
-def _print_text(resolution: Resolution, returns: bool) -> None:
+def _print_text(resolution: Resolution, returns: bool, signatures: Sequence[Signature | None]) -> None:
     paths = {probe.shown for probe in resolution.probes}
     for path in sorted(paths):
         print(f"{safe(path)}:")
         print(f"{'ADDRESS':>18} {'SIZE':>7} {'LANG':<5} {'RETURNS ' if returns else ''}FUNCTION")
-        for probe in resolution.probes:
+        for probe, signature in zip(resolution.probes, signatures):
             if probe.shown != path:
                 continue
             function = probe.function
+            shown = function.name
+            if signature is not None:
+                from pyebpf.output.signatures import text_of
+
+                shown = text_of(function, signature)
             row = f"{function.address:#18x} {function.size:>7} {function.language:<5} "
             if returns:
                 row += f"{_how_it_returns(probe):>7} "
             aliases = f"  (also {', '.join(map(safe, function.aliases))})" if function.aliases else ""
-            print(f"{row}{safe(function.name)}{aliases}")
+            print(f"{row}{safe(shown)}{aliases}")
     for skip in resolution.skipped:
         print(f"skipped {safe(skip.name)}: {safe(skip.reason)}")
     for note in resolution.notes:
@@ -82,18 +95,22 @@ def _print_text(resolution: Resolution, returns: bool) -> None:
         f", {len(resolution.skipped):,} skipped" if resolution.skipped else ""), file=sys.stderr)  # fmt: skip
 
 
-def _print_json(resolution: Resolution, returns: bool) -> None:
+def _print_json(resolution: Resolution, returns: bool, signatures: Sequence[Signature | None]) -> None:
     from pyebpf.output import jsonl
 
-    for probe in resolution.probes:
+    for probe, signature in zip(resolution.probes, signatures):
         function = probe.function
-        fields = {
+        fields: dict[str, object] = {
             "function": function.name, "symbol": function.raw, "path": probe.shown, "address": function.address,
             "size": function.size, "language": function.language, "aliases": list(function.aliases),
             "found_in": function.table, "entry_offset": probe.entry,
         }  # fmt: skip
         if returns:
             fields |= {"return_offsets": list(probe.returns), "uretprobe": probe.uretprobe}
+        if signature is not None:
+            from pyebpf.output.signatures import as_json
+
+            fields |= as_json(signature)
         print(jsonl.line("function", **fields))
     for skip in resolution.skipped:
         print(jsonl.line("skipped", function=skip.name, reason=skip.reason))

@@ -19,6 +19,9 @@ tools:
   funccount     count calls
   funclatency   show how long calls take, as a histogram
   funcslower    show each call that is slower than a threshold
+  trace         show calls with their arguments and results, a line each
+  argdist       count or draw the values of arguments and results
+  stackcount    count calls by the stacks that lead to them
   list          show what a target matches
   doctor        show what works on this host, and why not
 
@@ -35,6 +38,12 @@ def _tool(name: str) -> Callable[[Sequence[str]], int] | None:
         from pyebpf.cli.funclatency import main
     elif name == "funcslower":
         from pyebpf.cli.funcslower import main
+    elif name == "trace":
+        from pyebpf.cli.trace import main
+    elif name == "argdist":
+        from pyebpf.cli.argdist import main
+    elif name == "stackcount":
+        from pyebpf.cli.stackcount import main
     elif name == "list":
         from pyebpf.cli.listing import main
     elif name == "doctor":

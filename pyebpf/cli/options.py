@@ -49,16 +49,25 @@ def positive_count(text: str) -> int:
     return value
 
 
-def parser(tool: str, description: str, examples: Sequence[str]) -> argparse.ArgumentParser:
-    """A parser with the options every function tool shares."""
-    epilog = TARGET_HELP + "\n\nexamples:\n" + "\n".join(f"  {example}" for example in examples)
+def parser(
+    tool: str, description: str, examples: Sequence[str], *, targets: str | int = "+", more: str = ""
+) -> argparse.ArgumentParser:
+    """A parser with the options every function tool shares.
+
+    Args:
+        targets: how many there are, as argparse's nargs.
+        more: an explanation besides that of targets.
+    """
+    explained = TARGET_HELP + (f"\n\n{more}" if more else "")
+    epilog = explained + "\n\nexamples:\n" + "\n".join(f"  {example}" for example in examples)
     result = argparse.ArgumentParser(
         prog=f"pyebpf {tool}",
         description=description,
         epilog=epilog,
         formatter_class=Formatter,
     )
-    result.add_argument("targets", metavar="TARGET", nargs="+", help="functions to trace, e.g. './server:main.*'")
+    result.add_argument("targets", metavar="TARGET", nargs=targets,
+                        help="functions to trace, e.g. './server:main.*'")  # fmt: skip
     which = result.add_argument_group("what is traced")
     which.add_argument("-p", "--pid", type=positive_count, action="append", default=[], metavar="PID",
                        help="only this process, all its threads (repeatable)")  # fmt: skip
@@ -89,6 +98,13 @@ def add_uretprobe(arguments: argparse.ArgumentParser) -> None:
         "probed one by one, but a C++ exception or Rust panic that passes through aborts the program, and returns "
         "from more than 64 nested calls are missed; never used in Go programs",
     )
+
+
+def add_question(arguments: argparse.ArgumentParser, strsize: int) -> None:
+    arguments.add_argument("--filter", metavar="COND", default="",
+                           help="only calls for which it holds: 'args.A > 5 && name == \"x\"'")  # fmt: skip
+    arguments.add_argument("-Z", "--strsize", type=positive_count, default=strsize, metavar="BYTES",
+                           help="read at most so much of a text (default %(default)s)")  # fmt: skip
 
 
 def check(arguments: argparse.Namespace, parser_: argparse.ArgumentParser) -> None:

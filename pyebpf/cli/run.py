@@ -25,6 +25,21 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def write(text: str) -> None:
+    """Prints a long text on standard output, at once and whole.
+
+    Without a buffer (PYTHONUNBUFFERED) `print` forgets the rest of what a signal interrupted.
+    """
+    if sys.stdout is None:
+        return
+    sys.stdout.flush()
+    output = sys.stdout.buffer
+    data = memoryview(text.encode(sys.stdout.encoding, sys.stdout.errors or "strict"))
+    while data:
+        data = data[output.write(data) :]
+    output.flush()
+
+
 def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
@@ -96,20 +111,47 @@ class Run:
         """When the duration is over, in seconds of CLOCK_MONOTONIC."""
         return None if self.arguments.duration is None else self.session.started + self.arguments.duration
 
-    def intervals(self, report: Callable[[bool], None]) -> None:
-        """Calls `report(last)` every interval and at the end."""
+    def intervals(
+        self,
+        report: Callable[[bool], None],
+        meanwhile: Callable[[], None] | None = None,
+        reports: int | None = None,
+    ) -> None:
+        """Calls `report(last)` every interval and at the end.
+
+        Args:
+            meanwhile: called now and then between reports.
+            reports: the most there are.
+        """
         interval, deadline = self.arguments.interval, self.deadline()
         due = self.session.started
         while True:
             due += interval or 0
             last = interval is None or (deadline is not None and due >= deadline - 1e-6)
-            if self.watch.wait(deadline if last else due) == Watch.ENDED:
-                last = True
+            ended = self._wait(deadline if last else due, meanwhile) == Watch.ENDED
+            if reports is not None:
+                reports -= 1
+            last = last or ended or reports == 0
             if last:
                 self.session.detach()  # so that what is reported is all there is
             report(last)
             if last:
                 return
+
+    def _wait(self, until: float | None, meanwhile: Callable[[], None] | None) -> str:
+        pause = 0.005
+        while meanwhile:
+            now = time.monotonic()
+            if until is not None and until - now <= pause:
+                break
+            state = self.watch.wait(now + pause)
+            if state != Watch.TIME:
+                return state
+            now = time.monotonic()
+            meanwhile()
+            # Often at first, as a command may be over soon; never for more than a tenth of the time.
+            pause = max(min(2 * pause, 0.5), 10 * (time.monotonic() - now))
+        return self.watch.wait(until)
 
     def finish(self, reason: str = "duration") -> int:
         """Ends the run: says why, and what was lost. Returns the exit code.
@@ -143,6 +185,11 @@ class Run:
             (losses.evicted, "lost: {}, as too many were in progress at once"),
             (losses.refused, "lost: {} whose entry the kernel could not record"),
             (losses.unreadable, "lost: {} whose goroutine could not be read"),
+            (losses.undecided, "lost: {} left out, as what the filter asks for could not be read"),
+            (losses.uncounted, "lost: {} counted nowhere, as the kernel's table was full"),
+            (losses.failed, "lost: {} whose value could not be read"),
+            (losses.collided, "counted without a stack: {}, as others have their place in the kernel's table"),
+            (losses.rejected, "left out by the filter: {}"),
             (losses.abandoned, "not timed: {} left by a panic, an exception or longjmp"),
             (losses.in_progress, "not timed: {} that had not returned when tracing ended"),
             (losses.unmatched, "not timed: {} that had begun before tracing did"),

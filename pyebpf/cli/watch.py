@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -39,6 +40,7 @@ class Watch:
         self._stdout = sys.stdout.fileno() if sys.stdout else -1
         if self._stdout >= 0:
             self._poll.register(self._stdout, 0)  # only to hear that the other end was closed
+        self._data: list[int] = []
         self._pidfds: dict[int, int] = {}
         for pid in pids:
             try:
@@ -62,9 +64,24 @@ class Watch:
     def also(self, fd: int) -> None:
         """Makes `wait` return READY when a descriptor can be read."""
         self._poll.register(fd, select.POLLIN)
+        self._data.append(fd)
 
-    def wait(self, until: float | None) -> str:
-        """Waits until a time of CLOCK_MONOTONIC (None: no limit), readable data, or the end of the run."""
+    def wait(self, until: float | None, nap: bool = False) -> str:
+        """Waits until a time of CLOCK_MONOTONIC (None: no limit), readable data, or the end of the run.
+
+        Args:
+            nap: takes it for granted that there will be data in a millisecond.
+        """
+        if nap:
+            for fd in self._data:
+                self._poll.modify(fd, 0)
+            state = self._wait(min(until or math.inf, time.monotonic() + 0.001))
+            for fd in self._data:
+                self._poll.modify(fd, select.POLLIN)
+            return self.READY if state == self.TIME and (until is None or time.monotonic() < until) else state
+        return self._wait(until)
+
+    def _wait(self, until: float | None) -> str:
         while True:
             if self.ended:
                 return self.ENDED

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pyebpf.output.text import safe
+from pyebpf.target.stacks import Frame
 
 
 def line(root: str | bytes, frames: Sequence[str], count: int) -> str:
@@ -17,3 +18,9 @@ def line(root: str | bytes, frames: Sequence[str], count: int) -> str:
     """
     names = [safe(root), *(safe(frame) for frame in reversed(frames))]
     return ";".join(name.replace(";", ":") for name in names) + f" {count}"
+
+
+def frames(kernel: Sequence[Frame], user: Sequence[Frame]) -> list[str]:
+    """The names of a call's frames, innermost first; flamegraph.pl colours kernel functions by the ``_[k]`` at the
+    end."""
+    return [f"{frame.name}_[k]" for frame in kernel] + [frame.name for frame in user]

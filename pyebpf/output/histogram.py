@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from pyebpf.tools.histogram import Histogram
+from collections.abc import Sequence
+
+from pyebpf.tools.histogram import Histogram, Row
 
 _STARS = 40
 UNITS = {1: "nsecs", 1000: "usecs", 1_000_000: "msecs"}
@@ -15,16 +17,23 @@ def lines(histogram: Histogram, unit: int = 1) -> list[str]:
     Args:
         unit: ns a unit; a key of `UNITS`.
     """
-    rows = histogram.rows(unit)
-    wide = bool(rows) and rows[-1].high >= 1 << 32
+    return bars(histogram.rows(unit), UNITS[unit])
+
+
+def bars(rows: Sequence[Row], label: str) -> list[str]:
+    """Rows as bars below a header.
+
+    Args:
+        label: what is counted.
+    """
+    wide = any(not -(1 << 31) < bound < 1 << 32 for row in rows for bound in (row.low, row.high))
     number, stars = (20, _STARS // 2) if wide else (10, _STARS)
     # bcc's widths: the label's column is that of "LOW -> HIGH".
-    result = [f"     {UNITS[unit]:<{2 * number - 1}} : count     distribution"]
+    result = [f"     {label:<{2 * number - 1}} : count     distribution"]
     most = max((row.calls for row in rows), default=0)
     for row in rows:
-        low = row.low if row.low > 1 else 0
         bar = "*" * (row.calls * stars // most if most else 0)
-        result.append(f"{low:>{number}} -> {row.high:<{number}} : {row.calls:<8} |{bar:<{stars}}|")
+        result.append(f"{row.low:>{number}} -> {row.high:<{number}} : {row.calls:<8} |{bar:<{stars}}|")
     return result
 
 

@@ -3,23 +3,18 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from pyebpf.core.object import Object
-from pyebpf.core.ringbuf import RingBuffer, unpack_words
-from pyebpf.errors import Error
 from pyebpf.target.command import Command
 from pyebpf.target.probe import Resolution
-from pyebpf.target.stacks import UNKNOWN, Frame, KernelSymbols, UserSymbols
+from pyebpf.target.stacks import Frame
+from pyebpf.tools.calls import CallSession
+from pyebpf.tools.frames import NO_KERNEL_STACK, Frames, RecordStacks
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
 from pyebpf.tools.probes import Probes
-from pyebpf.tools.session import Session, TracedFunction, resolve_for
-
-_MAX_SYMBOL_TABLES = 64  # processes whose symbols are kept
-_NO_KERNEL_STACK = "a probe in user code interrupts no kernel function, so its kernel stack is empty"
+from pyebpf.tools.session import TracedFunction, resolve_for
 
 
 class SlowCall(NamedTuple):
@@ -52,7 +47,7 @@ class SlowCall(NamedTuple):
     stack_error: str | None
 
 
-class SlowerSession(Session):
+class SlowerSession(CallSession[SlowCall]):
     """Yields slow calls as they return. Iterate, or use `read`, `drain` and `fileno` in an event loop."""
 
     def __init__(
@@ -73,77 +68,19 @@ class SlowerSession(Session):
             if user_stack or kernel_stack:
                 obj.maps["calls"].max_entries = 4 << 20
 
-        self._arguments, self._user_stack, self._kernel_stack = arguments, user_stack, kernel_stack
+        self._arguments = arguments
         probes = Probes("funcslower", resolution, configure, pids=pids, returns=True)
-        try:
-            self._ring = RingBuffer(probes.object.maps["calls"])
-        except BaseException:
-            probes.close()
-            raise
+        super().__init__(resolution, probes, (NO_KERNEL_STACK,) if kernel_stack else ())
         btf = probes.object.btf
         self._layout = btf.layout("slow_call")
-        self._stack_offsets = btf.members("slow_call_stacks")
-        self._images = resolution.images
-        self._user_symbols: dict[int, UserSymbols | None] = {}
-        self._kernel_symbols: KernelSymbols | None = None
-        super().__init__(resolution, probes, (_NO_KERNEL_STACK,) if kernel_stack else ())
+        frames = Frames(resolution.images)
+        self._stacks = RecordStacks(btf, "slow_call_stacks", frames, user_stack, kernel_stack)
         if user_stack:
-            for pid in pids:  # while they are there
-                self._symbols_of(pid)
-
-    def fileno(self) -> int:
-        """A descriptor that is readable when calls wait for `drain`."""
-        self._require_open()
-        return self._ring.fd
-
-    def drain(self) -> Iterator[SlowCall]:
-        """Yields the calls that wait; never blocks."""
-        self._require_open()
-        yield from self._drain()
-
-    def _drain(self) -> Iterator[SlowCall]:
-        for record in self._ring.drain():
-            yield self._decode(record)
-
-    def read(self, timeout: float | None = None) -> Iterator[SlowCall]:
-        """Yields calls for `timeout` seconds; None: until the session is closed."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._closed:
-            yield from self._drain()
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                return
-            self._ring.wait(left)
-
-    def __iter__(self) -> Iterator[SlowCall]:
-        return self.read()
-
-    def close(self) -> None:
-        """Detaches; a blocked reader returns."""
-        already, self._closed = self._closed, True
-        if not already:
-            self._ring.close()
-        super().close()
+            frames.learn(resolution)
 
     def _decode(self, record: memoryview) -> SlowCall:
         call = self._layout.unpack(record)
         probe = self._probes.resolution.probes[call.function]
-        user_stack: tuple[Frame, ...] = ()
-        kernel_stack: tuple[Frame, ...] = ()
-        errors = []
-        if self._user_stack:
-            if call.user_stack_size < 0:
-                errors.append(f"user stack: {os.strerror(-call.user_stack_size)}")
-            elif self._symbols_of(call.tgid) is None:
-                errors.append(f"user stack: process {call.tgid} was gone before its symbols were read")
-            user_stack = self._user_frames(call, record, probe.function.name)
-        if self._kernel_stack:
-            if call.kernel_stack_size < 0:
-                errors.append(f"kernel stack: {os.strerror(-call.kernel_stack_size)}")
-            addresses = unpack_words(record, self._stack_offsets["kernel_stack"], call.kernel_stack_size)
-            if self._kernel_symbols is None:
-                self._kernel_symbols = KernelSymbols()
-            kernel_stack = tuple(self._kernel_symbols.resolve(addresses))
         return SlowCall(
             call.time,
             call.duration,
@@ -154,37 +91,8 @@ class SlowerSession(Session):
             call.goid or None,
             None if probe.go is not None and probe.go.stack_abi else call.result,
             call.arguments if self._arguments else (),
-            user_stack,
-            kernel_stack,
-            "; ".join(errors) or None,
+            *self._stacks.of(call, record, probe),
         )
-
-    def _user_frames(self, call: Any, record: memoryview, name: str) -> tuple[Frame, ...]:
-        """The user stack, innermost first, beginning with the traced function.
-
-        The kernel walks frame pointers, and at a RET the function's own frame is gone: it names the RET, then whoever
-        called the caller. The caller's address was on top of the stack. At a kernel return probe the walk begins with
-        the caller.
-        """
-        addresses = list(unpack_words(record, self._stack_offsets["user_stack"], call.user_stack_size))
-        symbols = self._symbols_of(call.tgid)
-        innermost = Frame(0, name, 0, "")
-        if not call.popped:  # the RET is in the traced function, or in one that it ended in a tail call of
-            addresses[:1] = [call.caller] if call.caller else []
-        if symbols is None:
-            return (innermost, *(Frame(address, UNKNOWN, 0, "") for address in addresses))
-        return (innermost, *symbols.resolve(addresses, first_is_exact=False))
-
-    def _symbols_of(self, pid: int) -> UserSymbols | None:
-        """A process's symbols; None if it was gone before they could be read."""
-        if pid not in self._user_symbols:
-            if len(self._user_symbols) >= _MAX_SYMBOL_TABLES:
-                self._user_symbols.pop(next(iter(self._user_symbols)))
-            try:
-                self._user_symbols[pid] = UserSymbols(pid, self._images)
-            except Error:
-                self._user_symbols[pid] = None
-        return self._user_symbols[pid]
 
 
 def slower(

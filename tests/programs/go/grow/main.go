@@ -4,6 +4,7 @@
 //
 //	main.holds   is on the stack while it grows and moves; called once on each of CALLS fresh goroutines
 //	main.grow    recursive, 40 frames of 512 bytes: what makes it grow; 41 calls for each of main.holds
+//	main.fills   writes 5 * left to a reply in its caller's frame, which has moved by then; CALLS times, left = 40
 //	main.huge    its own frame of 16 KB is more than a fresh stack has: it grows in its own prologue; CALLS times
 //
 // "moved": how many of the calls of main.holds saw their own frame at another address afterwards.
@@ -45,6 +46,14 @@ func holds(left int) int {
 	return sum + local
 }
 
+type reply struct{ A, C int }
+
+//go:noinline
+func fills(reply *reply, left int) {
+	grow(left)
+	reply.C = 5 * left
+}
+
 //go:noinline
 func huge(i int) int {
 	var room [16384]byte
@@ -73,6 +82,7 @@ func main() {
 	var all sync.WaitGroup
 	start := time.Now()
 	holdsCount, growCount, hugeCount := truth.Of("main.holds"), truth.Of("main.grow"), truth.Of("main.huge")
+	fillsCount := truth.Of("main.fills")
 	for w := 0; w < *workers; w++ {
 		all.Add(1)
 		go func() {
@@ -88,6 +98,13 @@ func main() {
 					holds(depth)
 					holdsCount.Leave(start)
 					growCount.Add(depth + 1)
+				})
+				fresh(&wait, func() {
+					var there reply
+					start := fillsCount.Enter()
+					fills(&there, depth)
+					fillsCount.Leave(start)
+					growCount.Add(int64(depth + 1 + there.C - 5*depth))
 				})
 				fresh(&wait, func() {
 					start := hugeCount.Enter()

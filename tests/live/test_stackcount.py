@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""stackcount: every call, under the stack that led to it."""
+
+from __future__ import annotations
+
+import targets
+
+import pyebpf
+from pyebpf.tools.stackcount import CallPaths
+
+
+def by_names(paths: CallPaths) -> dict[tuple[str, ...], int]:
+    return {tuple(frame.name for frame in path.user_stack): path.calls for path in paths}
+
+
+def test_every_caller_is_named() -> None:
+    program = targets.compiled("calls.c", "-fno-omit-frame-pointer")
+    with targets.run(program, "-n", "3", "-w", "recurse") as target:
+        with pyebpf.stacks(f"{program}:recurse", pid=target.pid) as session:
+            target.begin()
+            target.first_line()
+            paths = session.snapshot()
+            assert session.losses.lost == 0
+    found = by_names(paths)
+    (start,) = {names[-1] for names in found}
+    assert found == {("recurse",) * depth + ("main", start): 3 for depth in range(1, 8)}
+    assert paths.calls == 21 and {(path.pid, path.comm) for path in paths} == {(0, b"")}
+
+
+def test_intervals_add_up() -> None:
+    with targets.run(targets.compiled("calls.c"), "-n", "97", "-w", "hot") as target:
+        with pyebpf.stacks(f"{target.path}:hot") as session:
+            assert session.interval() == ()
+            target.begin()
+            target.first_line()
+            assert session.interval().calls == 97
+            assert session.interval().calls == 0
+            assert session.snapshot().calls == 97
+
+
+def test_processes_apart_and_together() -> None:
+    program = targets.compiled("calls.c", "-fno-omit-frame-pointer")
+    with targets.run(program, "-n", "5", "-w", "hot") as one, targets.run(program, "-n", "7", "-w", "hot") as two:
+        with pyebpf.stacks(f"{program}:hot") as together, pyebpf.stacks(f"{program}:hot", per_process=True) as apart:
+            for target in (one, two):
+                target.begin()
+                target.first_line()
+            assert [path.calls for path in together.snapshot()] == [12]
+            assert {path.pid: path.calls for path in apart.snapshot()} == {one.pid: 5, two.pid: 7}
+            assert {path.comm for path in apart.snapshot()} == {b"calls"}
+
+
+def test_frames_of_a_process_that_is_gone() -> None:
+    """What lies in the traced file is named all the same."""
+    program = targets.compiled("calls.c", "-fno-omit-frame-pointer")
+    with targets.run(program, "-n", "5", "recurse") as target:
+        with pyebpf.stacks(f"{program}:recurse") as session:
+            target.go()
+            names = set(by_names(session.snapshot()))
+    assert {stack[: stack.index("main") + 1] for stack in names} == {
+        ("recurse",) * depth + ("main",) for depth in range(1, 8)
+    }
+
+
+def test_every_rung(rung: str) -> None:
+    with targets.run(targets.compiled("calls.c"), "-n", "97", "-w", "hot") as target:
+        with pyebpf.stacks(f"{target.path}:hot", pid=target.pid) as session:
+            target.begin()
+            target.first_line()
+            (path,) = session.snapshot()
+    assert path.calls == 97 and [frame.name for frame in path.user_stack][:2] == ["hot", "main"]
+
+
+def test_go() -> None:
+    program = targets.go_program("recurse")
+    with targets.run(program, "-n", "3") as target:
+        with pyebpf.stacks(f"{program}:main.recurse") as session:
+            target.begin()
+            session_names = target.truth()
+            paths = session.snapshot()
+    assert paths.calls == session_names["calls"]["main.recurse"]
+    stacks = set(by_names(paths))
+    assert {stack.count("main.recurse") for stack in stacks} == set(range(1, 8))
