@@ -11,6 +11,7 @@ import sys
 from typing import NamedTuple, Optional
 
 COUNT, COUNT_BY_NAME, LATENCY, SLOWER, NOTHING = "count", "count by name", "latency", "slower", "empty probe"
+TRACE = "trace"
 FAMILIES = ("pyebpf", "bpftrace", "funclatency")
 
 _SLOW_US = 1_000_000  # no call of the benchmark is that slow
@@ -20,6 +21,7 @@ _BPFTRACE = {  # AT: path and function
     COUNT_BY_NAME: "uprobe:AT { @[func] = count(); }",
     LATENCY: "uprobe:AT { @start[tid] = nsecs; } "
     "uretprobe:AT /@start[tid]/ { @ns = hist(nsecs - @start[tid]); delete(@start[tid]); }",
+    TRACE: r'uprobe:AT { printf("%d %d %s\n", arg0, arg1, str(arg2)); }',
     SLOWER: "uprobe:AT { @start[tid] = nsecs; } "
     "uretprobe:AT /@start[tid]/ { $took = nsecs - @start[tid]; delete(@start[tid]); "
     f"if ($took > {_SLOW_US}000) "
@@ -53,6 +55,8 @@ class Contestant(NamedTuple):
         duration = ["-d", str(seconds)] if seconds else []
         if self.family == "pyebpf" and job in _PYEBPF:
             return [*self.command, *_PYEBPF[job], *duration, f"{path}:{function}"]
+        if self.family == "pyebpf" and job == TRACE:
+            return [*self.command, "trace", *duration, f"{path}:{function}", "arg0:s32", "arg1:s64", "arg2:str"]
         if self.family == "funclatency" and job == LATENCY:
             return [*self.command, *duration, f"{path}:{function}"]
         return None

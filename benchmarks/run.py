@@ -16,11 +16,12 @@ from typing import Optional
 
 import contestants
 import experiments
+import tracing
 from contestants import COUNT, COUNT_BY_NAME, LATENCY, NOTHING, SLOWER, Contestant
 from processes import Programs
 from sizes import size
 
-EXPERIMENTS = ("start", "many", "call", "size")
+EXPERIMENTS = ("start", "many", "call", "trace", "size")
 
 
 def main() -> int:
@@ -38,6 +39,8 @@ def main() -> int:
             _print_whole(job, experiments.one_function(programs, tools, job, options.runs), tools)
     if "call" in wanted:
         _print_per_call(experiments.per_call(programs, tools, options.runs), tools)
+    if "trace" in wanted:
+        _print_tracing(tracing.line_a_call(programs, tools, min(options.runs, 3)))
     if "size" in wanted:
         _print_sizes(tools)
     if "many" in wanted:
@@ -142,6 +145,22 @@ def _print_per_call(results: dict[str, dict[str, list[float]]], tools: Sequence[
         for name, values in costs.items():
             rows.append([titles[job], name, _spread(values), _ratio(values, costs[yardstick]) if yardstick else ""])
     _table(["job", "", "ns a call", "÷ bpftrace"], rows)
+
+
+def _print_tracing(results: dict[str, tracing.Tracing]) -> None:
+    print("\n## A line a call: two integers and a string")
+    print(f"\nThe last two columns: {tracing.FASTEST_CALLS:,} calls as fast as the target can.\n"
+          "Not accounted for: calls made, less those shown and those said to be lost.")  # fmt: skip
+    rows = []
+    for name, result in results.items():
+        shown = [delivery.shown / delivery.seconds for delivery in result.fastest]
+        missing = [delivery.made - delivery.shown - delivery.lost for delivery in result.fastest]
+        rows.append([
+            name, _spread(result.cost), _spread(result.without_loss),
+            _spread(shown), f"{min(missing):,} to {max(missing):,}",
+        ])  # fmt: skip
+    _table(["", "ns a call", "calls a second without loss", "shown for each second of calling", "not accounted for"],
+           rows)  # fmt: skip
 
 
 def _print_many(target: str, results: dict[str, experiments.Many], tools: Sequence[Contestant]) -> None:

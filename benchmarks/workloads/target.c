@@ -2,9 +2,11 @@
 /*
  * The program that is traced. It obeys lines on standard input and answers each with a line:
  *
- *   watch      waits until traced() has been changed by a probe; answers the time (ns of CLOCK_MONOTONIC)
- *   clear      waits until traced() is as it was; answers the time
+ *   watch      waits until traced() or traced_values() has been changed by a probe; answers the time (ns of
+ *              CLOCK_MONOTONIC)
+ *   clear      waits until both are as they were; answers the time
  *   calls N    calls traced() N times; answers how long that took (ns)
+ *   values N R calls traced_values() N times, R times a second (0: as fast as it goes); answers how long it took (ns)
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -23,6 +25,16 @@ __attribute__((noinline, noclone)) void traced(void)
 	(void)nothing;
 }
 
+/* For tools that show arguments: two integers and a string. */
+__attribute__((noinline, noclone)) void traced_values(int first, long second, const char *text)
+{
+	const void *volatile nothing = text;
+
+	(void)first;
+	(void)second;
+	(void)nothing;
+}
+
 static int64_t now(void)
 {
 	struct timespec t;
@@ -31,12 +43,13 @@ static int64_t now(void)
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-static uint32_t first_bytes(void)
+static uint64_t first_bytes(void)
 {
-	return *(volatile uint32_t *)(uintptr_t)traced;
+	return *(volatile uint32_t *)(uintptr_t)traced |
+	       (uint64_t) * (volatile uint32_t *)(uintptr_t)traced_values << 32;
 }
 
-static int64_t wait_until(uint32_t original, int changed)
+static int64_t wait_until(uint64_t original, int changed)
 {
 	const struct timespec pause = { .tv_nsec = 100 * 1000 };
 
@@ -45,11 +58,24 @@ static int64_t wait_until(uint32_t original, int changed)
 	return now();
 }
 
+static void call_with_values(long calls, long per_second)
+{
+	const int64_t start = now();
+	const int batch = 16; /* calls between two looks at the clock */
+
+	for (long done = 0; done < calls; done++) {
+		if (per_second && done % batch == 0)
+			while (now() - start < done * (1000000000.0 / per_second))
+				;
+		traced_values((int)done, 3 * done, "GET /index.html HTTP");
+	}
+}
+
 int main(void)
 {
-	const uint32_t original = first_bytes();
+	const uint64_t original = first_bytes();
 	char line[64];
-	long calls;
+	long calls, per_second;
 
 	prctl(PR_SET_TIMERSLACK, 1L); /* a nanosleep of 100 us takes 50 us more otherwise */
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -64,6 +90,11 @@ int main(void)
 
 			while (calls-- > 0)
 				traced();
+			printf("%lld\n", (long long)(now() - start));
+		} else if (sscanf(line, "values %ld %ld", &calls, &per_second) == 2) {
+			int64_t start = now();
+
+			call_with_values(calls, per_second);
 			printf("%lld\n", (long long)(now() - start));
 		}
 	}
