@@ -47,7 +47,7 @@ UT_TYPE, UT_SKELETON, UT_SPLIT_COMPILE, UT_SPLIT_TYPE = 0x02, 0x04, 0x05, 0x06
 ATE_BOOLEAN, ATE_COMPLEX_FLOAT, ATE_FLOAT, ATE_SIGNED, ATE_SIGNED_CHAR = 0x02, 0x03, 0x04, 0x05, 0x06
 ATE_UNSIGNED, ATE_UNSIGNED_CHAR, ATE_UTF = 0x07, 0x08, 0x10
 
-CC_PASS_BY_REFERENCE = 0x04  # calling conventions (table 7.18)
+CC_NOCALL, CC_PASS_BY_REFERENCE = 0x03, 0x04  # calling conventions (table 7.18)
 DEFAULTED_IN_CLASS = 0x01  # (table 7.24)
 
 # Languages (table 7.17), as this package calls them.

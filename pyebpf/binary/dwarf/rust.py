@@ -58,7 +58,7 @@ def _words(members: tuple[Member, ...], data: str, length: str) -> Text | None:
 
 def _pointer(member: Member, depth: int) -> int | None:
     """The offset of the first pointer in ``member``, from where ``member`` is counted; None if there is none."""
-    if member.type.kind == t.POINTER:
+    if member.type.kind in (t.POINTER, t.REFERENCE):
         return member.offset
     if depth and member.type.kind == t.STRUCT:
         for inner in member.type.members:

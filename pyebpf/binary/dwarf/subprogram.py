@@ -77,12 +77,15 @@ class Subprogram:
         frame_base: the expression its DW_OP_fbreg refer to (3.3.5), b"" if there is none or it is a list.
         formals: its parameters in order; in Go its results follow.
         variadic: it takes more arguments than the formals (`...` in C).
+        standard: it is called as the calling convention has it (no DW_CC_nocall, 3.3.1.1): LLVM says so of functions
+            whose unused parameters or results it took away.
+        external: it can be called from other files.
         path: the file that says so.
     """
 
     __slots__ = (
-        "_chain", "_types", "formals", "frame_base", "high_pc", "language", "linkage_name", "low_pc", "name", "path",
-        "producer", "variadic",
+        "_chain", "_types", "external", "formals", "frame_base", "high_pc", "language", "linkage_name", "low_pc", "name",
+        "path", "producer", "standard", "variadic",
     )  # fmt: skip
 
     def __init__(self, entry: Entry, types: Types, path: str) -> None:
@@ -101,6 +104,8 @@ class Subprogram:
         self.low_pc, self.high_pc = next(ranges_of(entry), (0, 0))
         base = entry.values.get(c.AT_FRAME_BASE)
         self.frame_base = base[1] if base is not None and isinstance(base[1], bytes) else b""
+        self.standard = all(one.number(c.AT_CALLING_CONVENTION) != c.CC_NOCALL for one in chain)
+        self.external = any(one.flag(c.AT_EXTERNAL) for one in chain)
         self.variadic = False
         self.formals = self._read_formals()
 
