@@ -148,3 +148,14 @@ def bpf_ids() -> dict[str, set[int]]:
             ids.add(current)
         found[kind] = ids
     return found
+
+
+def own_bpf() -> list[str]:
+    """The eBPF objects and perf events that this process holds, whatever others do meanwhile."""
+    held = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            held.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except FileNotFoundError:  # the one that listed them
+            continue
+    return sorted(name for name in held if name.startswith("anon_inode:") and ("bpf" in name or "perf_event" in name))
