@@ -71,8 +71,16 @@ static __always_inline void count_value(struct machine *m)
 	__sync_fetch_and_add(&distribution->buckets[bucket & (DISTRIBUTION_BUCKETS - 1)], 1);
 }
 
+/*
+ * What is counted at once in several ways is counted by as many objects. They are attached one after the other, so user
+ * space lets them begin and end together.
+ */
+bool counting = false;
+
 static __always_inline void count(struct machine *m)
 {
+	if (!*(volatile bool *)&counting)
+		return;
 	if (want_histogram)
 		count_value(m);
 	else

@@ -7,6 +7,7 @@ libbpf objects are not thread-safe; an `Object` belongs to one thread until it i
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import struct
 from typing import Any
@@ -103,17 +104,28 @@ class DataSection:
 
     def __init__(self, name: str, pointer: Any, variables: list[Variable], owner: Object) -> None:
         self._name, self._pointer, self._owner = name, pointer, owner
+        self._live: mmap.mmap | None = None
         self._variables = {variable.name: variable for variable in variables}
 
     def memory(self) -> Any:
         """The section's bytes: the initial value, and once loaded the live one."""
         if self._owner.closed:
             raise StateError(f"{self._name}: the object is closed")
+        if self._live is not None:
+            return self._live
         size = libbpf.ffi.new("size_t *")
         address = libbpf.lib().bpf_map__initial_value(self._pointer, size)
         if address == libbpf.ffi.NULL:
             raise StateError(f"{self._name} can't be read")
+        if self._owner.loaded and self._name != ".rodata":  # which is frozen: its initial value is its last
+            self._live = mmap.mmap(libbpf.lib().bpf_map__fd(self._pointer), size[0])
+            return self._live
         return libbpf.ffi.buffer(address, size[0])
+
+    def close(self) -> None:
+        """Lets go of the memory."""
+        if self._live is not None:
+            self._live.close()
 
     def __getitem__(self, name: str) -> Any:
         variable = self._variables[name]
@@ -208,6 +220,11 @@ class Object:
         return _walk(libbpf.lib().bpf_object__next_map, pointer)
 
     @property
+    def loaded(self) -> bool:
+        """True once `load` was called, and succeeded."""
+        return self._loaded
+
+    @property
     def closed(self) -> bool:
         """True once `close` was called."""
         return self._pointer is None
@@ -276,6 +293,9 @@ class Object:
         """Lets go of programs and maps. Safe to call twice."""
         for one in getattr(self, "maps", {}).values():
             one.close()
+        for section in (getattr(self, name[1:], None) for name in _SECTIONS):
+            if section is not None:
+                section.close()
         if self._pointer is not None:
             libbpf.lib().bpf_object__close(self._pointer)
             self._pointer = None

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..binary.image import Function, Image
+from ..errors import BinaryError
 from .images import Images
 from .locate import Located, locate
 from .probe import GoAbi, Probe
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 _UNWINDER = r"/lib(?:stdc\+\+|c\+\+|c\+\+abi|gcc_s|unwind)[.-][^/]*\Z"  # compiled when first used
 _MAX_TAIL_FUNCTIONS = 16
+_MAX_INSTRUCTION = 15
+_PREFIXES = b"\x26\x2e\x36\x3e\x64\x65\x67"  # segments, address size: those that VEX allows
+# Conditional jumps, nop, far calls and jumps, popf, returns, calls, jumps, indirect ones.
+_MISREAD = frozenset(
+    (*range(0x70, 0x80), 0x90, 0x9A, 0x9D, 0xC2, 0xC3, 0xCA, 0xCB, 0xCF, 0xE8, 0xE9, 0xEA, 0xEB, 0xFF)
+)
 _NEVER_RETURNS = "never returns"  # Exits.reason
 
 
@@ -64,6 +71,8 @@ class Planner:
         entry = function.offset + (displacement or 0)
         if _is_trap(image, function.address + (displacement or 0)):
             return "begins with a trap instruction"
+        if _is_misread_by_the_kernel(image, function.address + (displacement or 0)):
+            return "begins with an AVX instruction that Linux takes for another: a probe would break it"
         probe = Probe(
             function,
             file.path,
@@ -162,6 +171,26 @@ class Planner:
         if self.executable:
             return [self.images.of(file) for file in locate("", (), self.executable, [])]
         return [self.images.of(file) for process in self.processes for file in locate("", [process], None, [])]
+
+
+def _is_misread_by_the_kernel(image: Image, address: int) -> bool:
+    """Is it a VEX, EVEX or XOP instruction whose opcode means something else in the one-byte map?
+
+    arch/x86/kernel/uprobes.c looks at the opcode alone: branch_setup_xol_ops emulates a jump, call or nop, and
+    arch_uprobe_analyze_insn takes others for returns or far calls and leaves the instruction pointer wrong. A probe on
+    vpbroadcastb (0x78, js) skips it, one on vpor (0xeb, jmp) jumps: measured on Linux 6.18.
+    """
+    if image.elf.machine != "x86-64":
+        return False
+    try:
+        code = image.elf.read(address, _MAX_INSTRUCTION)
+    except BinaryError:  # the file ends sooner
+        code = image.elf.read(address, 1)
+    code = code.lstrip(_PREFIXES)
+    if code[:1] == b"\x8f":
+        return len(code) > 1 and code[1] & 0x1F >= 8  # XOP; else pop
+    opcode = {0xC5: 2, 0xC4: 3, 0x62: 4}.get(code[0] if code else 0)
+    return opcode is not None and len(code) > opcode and code[opcode] in _MISREAD
 
 
 def _is_trap(image: Image, address: int) -> bool:

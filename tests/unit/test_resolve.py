@@ -38,6 +38,14 @@ long alias(long x) __attribute__((alias("plain")));
 long chosen(long x) __attribute__((ifunc("choose")));
 static void *choose(void) { return plain; }
 __asm__(".text\n.globl trap\n.type trap,@function\ntrap: int3\nret\n.size trap,.-trap\n");
+#define ASSEMBLY(name, code) \
+    __asm__(".text\n.globl " #name "\n.type " #name ",@function\n" #name ": " code "\nret\n.size " #name ",.-" #name "\n")
+ASSEMBLY(vex_or, "vpor %xmm1, %xmm0, %xmm0");
+ASSEMBLY(vex_high, "vpor %xmm9, %xmm0, %xmm0");
+ASSEMBLY(vex_gather, "vpgatherdd %ymm2, (%rdi,%ymm1,4), %ymm0");
+ASSEMBLY(evex_broadcast, "vpbroadcastb %esi, %ymm17");
+ASSEMBLY(vex_load, "vmovdqu (%rdi), %ymm0");
+ASSEMBLY(legacy, "por %xmm1, %xmm0");
 extern void trap(void);
 int main(int argc, char **argv) {
     if (argc > 1) { puts("up"); fflush(stdout); pause(); }
@@ -439,6 +447,14 @@ def test_cpp_names(folder: Path) -> None:
     assert names(resolve([f"{cpp}:shop::Cart::add"], returns=False)) == found[:2]
     assert names(resolve([f"{cpp}:shop::Cart::add(long)"], returns=False)) == found[1:2]
     assert names(resolve([f"{cpp}:_ZN4shop4Cart3addEl"], returns=False)) == found[1:2]
+
+
+def test_what_the_kernel_takes_for_a_jump_is_skipped(folder: Path) -> None:
+    """Linux tells a jump by its opcode alone, and in AVX instructions the same byte means something else."""
+    names = ["vex_or", "vex_high", "vex_gather", "evex_broadcast", "vex_load", "legacy"]
+    resolution = resolve([f"{folder}/prog:{name}" for name in names], returns=False)
+    assert [probe.function.name for probe in resolution.probes] == ["vex_load", "legacy"]
+    assert {name for name, reason in resolution.skipped if "AVX" in reason} == set(names[:4])
 
 
 def test_indirect_and_trap_first_are_skipped(folder: Path) -> None:
