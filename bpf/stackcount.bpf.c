@@ -13,20 +13,26 @@ const volatile bool want_user_stack = true;
 const volatile bool want_kernel_stack = false;
 const volatile bool by_process = true; /* user addresses mean something within a process only */
 
-/* Python sets max_entries: a map that isn't wanted has one. */
-struct {
-	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
-	__uint(max_entries, 1);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, STACKCOUNT_FRAMES * sizeof(__u64));
-} user_stacks SEC(".maps");
+/*
+ * A stack has one row of a STACK_TRACE map where it can be, by its hash; the first that comes keeps it. Those that come
+ * later go to the next map, so that a stack is lost only where as many as there are maps came before it.
+ *
+ * Python sets max_entries: a map that isn't wanted has one.
+ */
+#define STACKS(name)                                                        \
+	struct {                                                            \
+		__uint(type, BPF_MAP_TYPE_STACK_TRACE);                     \
+		__uint(max_entries, 1);                                     \
+		__uint(key_size, sizeof(__u32));                            \
+		__uint(value_size, STACKCOUNT_FRAMES * sizeof(__u64));      \
+	} name SEC(".maps")
 
-struct {
-	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
-	__uint(max_entries, 1);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, STACKCOUNT_FRAMES * sizeof(__u64));
-} kernel_stacks SEC(".maps");
+STACKS(user_stacks_0);
+STACKS(user_stacks_1);
+STACKS(user_stacks_2);
+STACKS(kernel_stacks_0);
+STACKS(kernel_stacks_1);
+STACKS(kernel_stacks_2);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -37,6 +43,22 @@ struct {
 
 /* See the anchor in site.bpf.h. */
 const enum stackcount_limits *unused_stackcount_limits __attribute__((unused));
+
+#define EEXIST 17
+
+/* The row of the stack, and in its upper bits which of the maps has it; a negative errno. */
+static __always_inline __s32 keep_stack(struct pt_regs *ctx, void *first, void *second, void *third, __u64 flags)
+{
+	long row = bpf_get_stackid(ctx, first, flags);
+
+	if (row != -EEXIST)
+		return row;
+	row = bpf_get_stackid(ctx, second, flags);
+	if (row != -EEXIST)
+		return row < 0 ? row : row | 1 << STACKCOUNT_ROW_BITS;
+	row = bpf_get_stackid(ctx, third, flags);
+	return row < 0 ? row : row | 2 << STACKCOUNT_ROW_BITS;
+}
 
 SEC("uprobe")
 int on_entry(struct pt_regs *ctx)
@@ -49,14 +71,13 @@ int on_entry(struct pt_regs *ctx)
 		return 0;
 	key.tgid = by_process ? pid_tgid >> 32 : 0;
 	key.function = (__u32)site_cookie(ctx);
-	/* A row whose stack another one took (EEXIST) is counted without its stack. */
 	if (want_user_stack) {
-		key.user_stack = bpf_get_stackid(ctx, &user_stacks, BPF_F_USER_STACK);
+		key.user_stack = keep_stack(ctx, &user_stacks_0, &user_stacks_1, &user_stacks_2, BPF_F_USER_STACK);
 		key.caller = read_return_address(ctx);
 	}
 	if (want_kernel_stack)
-		key.kernel_stack = bpf_get_stackid(ctx, &kernel_stacks, 0);
-	if (key.user_stack == -17 || key.kernel_stack == -17) /* EEXIST */
+		key.kernel_stack = keep_stack(ctx, &kernel_stacks_0, &kernel_stacks_1, &kernel_stacks_2, 0);
+	if (key.user_stack == -EEXIST || key.kernel_stack == -EEXIST) /* it is counted without its stack */
 		TALLY(collided);
 
 	count = bpf_map_lookup_elem(&counts, &key);

@@ -197,6 +197,8 @@ static __always_inline __u64 goroutine(const struct hit *hit)
 
 static __always_inline __u64 plan_field(const struct hit *hit, __u32 field)
 {
+	__u64 name[2] = {};
+
 	switch (field) {
 	case FIELD_LATENCY:
 		return hit->machine->latency;
@@ -210,6 +212,10 @@ static __always_inline __u64 plan_field(const struct hit *hit, __u32 field)
 		return (__u32)bpf_get_current_uid_gid();
 	case FIELD_CPU:
 		return bpf_get_smp_processor_id();
+	case FIELD_COMM:
+	case FIELD_COMM_REST:
+		bpf_get_current_comm(name, sizeof(name));
+		return field == FIELD_COMM ? name[0] : name[1];
 	}
 	return 0;
 }

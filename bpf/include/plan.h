@@ -62,6 +62,8 @@ enum plan_field {
 	FIELD_GOID, /* 0 when it isn't Go */
 	FIELD_UID,
 	FIELD_CPU,
+	FIELD_COMM,      /* the first 8 bytes of the thread's name, which has 16 with its NULs */
+	FIELD_COMM_REST, /* the others */
 };
 
 /* Bits: it holds when equal (1), when word is less (2), when it is greater (4); unsigned instead of signed (8). */

@@ -27,6 +27,31 @@ class Search(NamedTuple):
     notes: tuple[str, ...]
 
 
+def holder(elf: Elf, debug_root: str = "/") -> Elf | str:
+    """The file that holds the debug information of ``elf``: itself, or a separate one, which is the caller's to close.
+
+    Returns:
+        A sentence if there is none: where it was looked for.
+    """
+    if _has_debug_info(elf):
+        return elf
+    search = separate(elf, debug_root)
+    if search.elf is None:
+        reason = f"no debug information in {elf.path}"
+        if search.tried:
+            reason += f"; looked for a debug file at {', '.join(search.tried)}"
+        return "; ".join([reason, *search.notes])
+    if not _has_debug_info(search.elf):
+        search.elf.close()
+        return f"no debug information in {elf.path}, nor in its debug file {search.elf.path}"
+    return search.elf
+
+
+def _has_debug_info(elf: Elf) -> bool:
+    headers = [elf.section(name) for name in (".debug_info", ".zdebug_info")]
+    return any(header is not None and header.type != SHT_NOBITS and header.size for header in headers)
+
+
 def separate(elf: Elf, debug_root: str = "/") -> Search:
     """Find the separate debug file of ``elf`` below ``debug_root``, by build ID, then by debug link."""
     tried: list[str] = []

@@ -76,7 +76,7 @@ class Signature(NamedTuple):
 
     Attributes:
         parameters: in order.
-        results: in order: one or none in C, C++ and Rust. Their places hold at the function's RET instructions (and at a
+        results: in order: one or none in C, C++ and Rust. Their places hold at the RET instructions (and at a
             kernel return probe).
         words: the integer registers that arguments are passed in, in order, as `Piece.register` names them; () where
             they are passed on the stack (Go's stack ABI).

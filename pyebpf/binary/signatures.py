@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..errors import BinaryError, Error
+from . import debugfile
 from .signature import CONSTANT, FLOAT_REGISTER, MEMORY, REGISTER, STACK, Place, Signature
 
 if TYPE_CHECKING:
@@ -33,10 +34,15 @@ class DebugInfo:
         """The debug information of ``elf``, which must stay open; or a sentence why there is none."""
         known = self._files.get(id(elf))
         if known is None:
-            from .dwarf import Dwarf
-
+            found: Dwarf | str
             try:
-                found: Dwarf | str = Dwarf.of(elf, self.debug_root)
+                holder = debugfile.holder(elf, self.debug_root)
+                if isinstance(holder, str):
+                    found = holder
+                else:
+                    from .dwarf import Dwarf
+
+                    found = Dwarf.of(elf, self.debug_root, holder)
             except Error as error:
                 found = f"debug information not used: {error}"
             known = self._files[id(elf)] = (elf, found)
@@ -78,6 +84,10 @@ def signature_of(image: Image, function: Function, address: int, *, debug: Debug
     subprogram, reason = debug.subprogram(image.elf, function.address, (function.raw, function.name))
     if function.language == "go":
         from .golang.signatures import go_signature as build
+    elif subprogram is None and address == function.address:
+        from .abi.convention import unknown_signature  # at once: the rest is a lot of code to import
+
+        return unknown_signature(image.elf.machine, reason)
     else:
         from .abi.native import native_signature as build
     try:

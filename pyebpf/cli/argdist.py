@@ -80,13 +80,18 @@ def main(argv: Sequence[str]) -> int:
         for one in reports:
             print(safe(f"{arguments.targets[0]}: {', '.join(one.labels)}"))
             if isinstance(one, Distribution):
-                print("\n".join(bars(one.rows, safe(one.labels[0]))) if one.rows else "\tno calls")
+                print("\n".join(bars(one.rows, _unit(one.labels[0]))) if one.rows else "\tno calls")
             else:
                 _print_counts(one, arguments.top)
         print(end="", flush=True)
 
     run.intervals(report, reports=arguments.reports)
     return run.finish()
+
+
+def _unit(label: str) -> str:
+    """The heading of a histogram's numbers; buckets of latencies are nanoseconds."""
+    return "latency (ns)" if label == "latency" else safe(label)
 
 
 def _print_counts(counts: ValueCounts, top: int | None) -> None:

@@ -86,6 +86,8 @@ def _print_text(resolution: Resolution, returns: bool, signatures: Sequence[Sign
                 row += f"{_how_it_returns(probe):>7} "
             aliases = f"  (also {', '.join(map(safe, function.aliases))})" if function.aliases else ""
             print(f"{row}{safe(shown)}{aliases}")
+    for reason in dict.fromkeys(signature.reason for signature in signatures if signature and signature.reason):
+        print(f"no names: {safe(reason)}")
     for skip in resolution.skipped:
         print(f"skipped {safe(skip.name)}: {safe(skip.reason)}")
     for note in resolution.notes:

@@ -102,13 +102,16 @@ def add_uretprobe(arguments: argparse.ArgumentParser) -> None:
 
 def add_question(arguments: argparse.ArgumentParser, strsize: int) -> None:
     arguments.add_argument("--filter", metavar="COND", default="",
-                           help="only calls for which it holds: 'args.A > 5 && name == \"x\"'")  # fmt: skip
+                           help="only calls for which it holds: 'args.A > 5 && name == \"x\"'; there are "
+                           "== != < <= > >=, and, or, not, and startswith(name, \"x\")")  # fmt: skip
     arguments.add_argument("-Z", "--strsize", type=positive_count, default=strsize, metavar="BYTES",
                            help="read at most so much of a text (default %(default)s)")  # fmt: skip
 
 
 def check(arguments: argparse.Namespace, parser_: argparse.ArgumentParser) -> None:
     """Refuses combinations that make no sense (exit code 2)."""
+    if arguments.command is not None and not arguments.command.strip():
+        parser_.error("-c: the command is empty")
     if arguments.pid and arguments.command:
         parser_.error("-p and -c can't be used together")
     if arguments.ready_fd is not None:

@@ -22,7 +22,8 @@ _SHOWN_SKIPS = 5
 
 def say(text: str) -> None:
     """Prints a line for people, on standard error: standard output is for data."""
-    print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # it was closed: `print` would take standard output
+        print(text, file=sys.stderr, flush=True)
 
 
 def write(text: str) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from operator import sub
+from typing import Any
 
 from pyebpf.cli import options
 from pyebpf.cli.listing import print_targets
 from pyebpf.cli.run import Run, write
 from pyebpf.cli.watch import Watch
+from pyebpf.core.ringbuf import Run as Records
 from pyebpf.output.text import safe
 from pyebpf.output.values import duration, line_of, text_of
-from pyebpf.tools.trace import DEFAULT_STRSIZE, Call, PlainCall, Reader, TraceSession, trace
+from pyebpf.tools.trace import DEFAULT_STRSIZE, MEMBERS, Call, Columns, Reader, TraceSession, trace
 from pyebpf.tools.values import as_json
 
 EXAMPLES = (
@@ -31,8 +33,7 @@ expressions:
   LABEL=EXPR                             shown under another name
 pyebpf list -v TARGET shows what a function has."""
 
-_BATCH = 1024  # lines written at a time
-_MAX_COMMS = 4096
+_MAX_THREADS = 4096
 _NUL = b"\0"
 
 
@@ -82,12 +83,17 @@ def _follow(run: Run, session: TraceSession) -> int:
         state = run.watch.wait(deadline, session.nap())
         if state != Watch.READY:
             session.detach()
-        records = session.records() if left is None else islice(session.records(), left)
-        seen = printer.show(records)
-        if left is not None:
-            left -= seen
-            if not left:
+        for records in session.runs():
+            count = records.count if left is None else min(records.count, left)
+            lines = printer.lines(records, count)
+            records.take(count)  # the kernel has the room again before the terminal has the lines
+            write("\n".join([*lines, ""]))
+            left = None if left is None else left - count
+            if left == 0:
                 session.detach()
+                break
+            if state == Watch.READY and run.watch.over(deadline):
+                break  # first nothing more is to come
         if state != Watch.READY:
             break
     return run.finish("events" if left == 0 else "duration")
@@ -103,9 +109,9 @@ class _Printer:
         names = [len(safe(function.label)) for function in session.functions]
         self._width = min(max(16, *names), 40)
         self._first: int | None = None
-        self._wall = time.time_ns() - time.monotonic_ns()
-        self._comms: dict[bytes, str] = {}
-        self._quick: dict[Reader, Callable[[memoryview], str | None]] = {}
+        self._clock = _Clock()
+        self._threads = _Threads()
+        self._quick: dict[Reader, Callable[[Columns], Iterable[str]]] = {}
         self._shown = self._json if run.json else self._text
         if run.json:
             return
@@ -115,52 +121,53 @@ class _Printer:
         columns += [f"{'GOID':<7}"] if self._goroutines else []
         columns += [f"{'COMM':<15} {'FUNC':<{self._width}} -"]
         print(" ".join(columns), flush=True)
-        if not (run.arguments.time or run.arguments.timestamp):
-            for reader in session.readers:
-                if reader.plain is not None:
-                    self._quick[reader] = self._quick_line(reader, reader.plain)
+        self._quick = {reader: self._quick_lines(reader) for reader in session.readers if reader.columns_of}
 
-    def show(self, records: Iterable[memoryview]) -> int:
-        """Prints records; returns how many."""
-        lines: list[str] = []
-        seen = 0
-        for record in records:
-            quick = self._quick.get(self._session.reader_of(record))
-            line = quick(record) if quick else None
-            lines.append(self._shown(self._session.decode(record)) if line is None else line)
-            if len(lines) >= _BATCH:
-                seen += _written(lines)
-        return seen + _written(lines)
+    def lines(self, records: Records, count: int) -> list[str]:
+        """The first records of a run as lines."""
+        return self._session.each(records, self._quick, self._show, count)
 
-    def _quick_line(self, reader: Reader, plain: PlainCall) -> Callable[[memoryview], str | None]:
-        """What makes a line of a record without the way through its values."""
-        members, first, unpack = plain.members, plain.first, plain.unpack
+    def _show(self, record: memoryview) -> str:
+        return self._shown(self._session.decode(record))
+
+    def _quick_lines(self, reader: Reader) -> Callable[[Columns], Iterable[str]]:
+        """What makes the lines of many calls at once: a template, and for each of its places a column of values."""
+        assert reader.plain is not None
         labels = [column.label for column in reader.columns]
         results = [index for index, column in enumerate(reader.columns) if column.on_return]
         if results:
             labels[results[0]] = f"-> {labels[results[0]]}"
-        values = line_of(plain.values, labels)
-        tgid, tid, comm, goid, spent = (members[name] for name in ("tgid", "tid", "comm", "goid", "duration"))
-        failed = members["failed_entry"], members["failed_return"]
-        name = f"{safe(reader.function.label):<{self._width}}"
-        goroutines, comms, returns = self._goroutines, self._comms, self._session.returns
+        values = line_of(reader.plain, labels)
+        with_day, with_time, goroutines, returns = (
+            self._arguments.time, self._arguments.timestamp, self._goroutines, self._session.returns,
+        )  # fmt: skip
+        name = f"{safe(reader.function.label):<{self._width}}".replace("%", "%%")
+        places = ["%s"] * with_day + ["%-10.6f"] * with_time + ["%s", name, values.template] + ["(%s)"] * returns
+        template = " ".join(filter(None, places)).rstrip()
+        first = len(MEMBERS)
 
-        def line(record: memoryview) -> str | None:
-            items = unpack(record)
-            if items[failed[0]] or items[failed[1]]:
-                return None
-            thread = comms.get(items[comm]) or self._comm(items[comm])
-            goroutine = f"{items[goid] or '-':<7} " if goroutines else ""
-            text = f"{items[tgid]:<7} {items[tid]:<7} {goroutine}{thread} {name} {values(items[first:])}"
-            return f"{text} ({duration(items[spent])})" if returns else text.rstrip()
+        def lines(columns: Columns) -> Iterable[str]:
+            times, durations, goids, _, _, tgids, tids, comms = columns[:first]
+            shown: list[Iterable[Any]] = []
+            if with_day or with_time:
+                began = list(map(sub, times, durations))
+                shown += [map(self._clock.text, began)] * with_day
+                shown += [map(self._since, began)] * with_time
+            threads = zip(tgids, tids, comms, goids) if goroutines else zip(tgids, tids, comms)
+            shown.append(map(self._threads.__getitem__, threads))
+            items = columns[first:]
+            shown += [column(items) for column in values.values]
+            if returns:
+                shown.append(map(duration, durations))
+            return map(template.__mod__, zip(*shown))
 
-        return line
+        return lines
 
-    def _comm(self, raw: bytes) -> str:
-        if len(self._comms) > _MAX_COMMS:
-            self._comms.clear()
-        self._comms[raw] = f"{safe(raw.split(_NUL, 1)[0]):<15}"
-        return self._comms[raw]
+    def _since(self, began: int) -> float:
+        """Seconds since the first call."""
+        if self._first is None:
+            self._first = began
+        return (began - self._first) / 1e9
 
     def _json(self, call: Call) -> str:
         from pyebpf.output import jsonl
@@ -170,14 +177,12 @@ class _Printer:
     def _text(self, call: Call) -> str:
         columns = []
         if self._arguments.time:
-            columns.append(time.strftime("%H:%M:%S", time.localtime((call.time + self._wall) / 1e9)))
+            columns.append(self._clock.text(call.time))
         if self._arguments.timestamp:
-            self._first = call.time if self._first is None else self._first
-            columns.append(f"{(call.time - self._first) / 1e9:<10.6f}")
-        columns.append(f"{call.pid:<7} {call.tid:<7}")
-        if self._goroutines:
-            columns.append(f"{'-' if call.goroutine is None else call.goroutine:<7}")
-        columns.append(f"{safe(call.comm):<15} {safe(call.function.label):<{self._width}}")
+            columns.append(f"{self._since(call.time):<10.6f}")
+        thread = call.pid, call.tid, call.comm
+        columns.append(self._threads[(*thread, call.goroutine) if self._goroutines else thread])
+        columns.append(f"{safe(call.function.label):<{self._width}}")
         columns += [f"{safe(label)}={text_of(value)}" for label, value in call.args.items()]
         if call.ret:
             columns.append("->")
@@ -194,14 +199,31 @@ class _Printer:
         return "\n".join(lines)
 
 
-def _written(lines: list[str]) -> int:
-    """Writes lines out and forgets them; returns how many they were."""
-    count = len(lines)
-    if count:
-        lines.append("")
-        write("\n".join(lines))
-        lines.clear()
-    return count
+class _Clock:
+    """The time of day of a time of CLOCK_MONOTONIC, in ns."""
+
+    def __init__(self) -> None:
+        self._wall = time.time_ns() - time.monotonic_ns()
+        self._second, self._text = -1, ""
+
+    def text(self, when: int) -> str:
+        second = (when + self._wall) // 1_000_000_000
+        if second != self._second:
+            self._second, self._text = second, time.strftime("%H:%M:%S", time.localtime(second))
+        return self._text
+
+
+class _Threads(dict[tuple[Any, ...], str]):
+    """The columns of a thread: process, thread, the name as the kernel has it, and the goroutine if Go is traced."""
+
+    def __missing__(self, thread: tuple[Any, ...]) -> str:
+        tgid, tid, comm, *goroutine = thread
+        columns = [f"{tgid:<7} {tid:<7}", *[f"{goid or '-':<7}" for goid in goroutine]]
+        columns.append(f"{safe(comm.split(_NUL, 1)[0]):<15}")
+        if len(self) >= _MAX_THREADS:
+            self.clear()
+        self[thread] = text = " ".join(columns)
+        return text
 
 
 def _as_json(call: Call) -> dict[str, object]:

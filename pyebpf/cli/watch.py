@@ -66,6 +66,10 @@ class Watch:
         self._poll.register(fd, select.POLLIN)
         self._data.append(fd)
 
+    def over(self, until: float | None) -> bool:
+        """Would `wait` return at once, for another reason than data?"""
+        return self.ended is not None or (until is not None and time.monotonic() >= until)
+
     def wait(self, until: float | None, nap: bool = False) -> str:
         """Waits until a time of CLOCK_MONOTONIC (None: no limit), readable data, or the end of the run.
 

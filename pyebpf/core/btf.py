@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import namedtuple
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pyebpf.errors import BinaryError
@@ -166,21 +167,30 @@ class Btf:
         """Byte offsets of a structure's members by name."""
         return {member: bits // 8 for member, _, bits in self._members(self._types[self._by_name[name]])}
 
-    def flat(self, name: str) -> tuple[str, dict[str, int]]:
-        """How to unpack a structure of plain members at once, for those who read many.
+    def flat(self, name: str, wanted: Sequence[str]) -> str:
+        """Codes for `struct`, without the byte order, that unpack some members of a structure at once.
 
-        Returns:
-            codes for `struct`, without the byte order; for each member the index of its item among those unpacked.
+        Args:
+            wanted: the members, in their order in C; each becomes one item.
 
         Raises:
-            BinaryError: a member is an array (of other than characters), a structure or a union.
+            LookupError: there are no such members, in this order.
+            BinaryError: one of them is an array (of other than characters), a structure or a union.
         """
         kind = self._types[self._by_name[name]]
-        code = self._compile_struct(kind, 0)[0]
-        members = [member for member, _, _ in self._members(kind)]
-        if len(struct.unpack("<" + code, bytes(struct.calcsize("<" + code)))) != len(members):
+        codes, position, left = [], 0, list(wanted)
+        for member, type_id, bits in self._members(kind):
+            if left and member == left[0]:
+                code = self._compile(type_id, 0)[0]
+                codes.append(f"{bits // 8 - position}x{code}")
+                position = bits // 8 + struct.calcsize("<" + code)
+                del left[0]
+        if left:
+            raise LookupError(f"struct {name} has no member {left[0]} behind the others")
+        code = "".join([*codes, f"{kind.size_or_type - position}x"])
+        if len(struct.unpack("<" + code, bytes(kind.size_or_type))) != len(wanted):
             raise BinaryError(f"struct {name} has members that aren't plain")
-        return code, {member: index for index, member in enumerate(members)}
+        return code
 
     def variables(self, section: str) -> list[Variable]:
         """The variables of a data section; an empty list if there is no such section."""

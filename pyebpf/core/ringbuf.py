@@ -20,12 +20,42 @@ from pyebpf.errors import LibbpfError, StateError
 
 _BUSY = 1 << 31
 _DISCARD = 1 << 30
-_HEADER = 8
+HEADER = 8  # bytes before a record: its length and flags, and what only the kernel wants to know
 _MUCH = 1024  # bytes a millisecond: with less, being woken costs less than looking
+MOST_IN_A_RUN = 1024
+
+
+class Run:
+    """Records of the same size, one behind the other in a ring buffer.
+
+    Attributes:
+        data: the records, each with the kernel's header before it and padding behind it: for `struct.iter_unpack`. It
+            is a view of the buffer, valid until it is taken.
+        count: of the records.
+        size: of a record, without header and padding.
+        stride: from one record to the next.
+    """
+
+    __slots__ = ("_ring", "_taken", "count", "data", "size", "stride")
+
+    def __init__(self, ring: RingBuffer, data: memoryview, count: int, size: int) -> None:
+        self.data, self.count, self.size, self.stride = data, count, size, _stride(size)
+        self._ring, self._taken = ring, 0
+
+    def records(self) -> Iterator[memoryview]:
+        """Each of the records, without header and padding."""
+        return records_of(self.data, self.size)
+
+    def take(self, count: int) -> None:
+        """Gives back the first `count` records (counted from the beginning of the run): they are not read again."""
+        self._ring._take((count - self._taken) * self.stride)
+        self._taken = count
 
 
 class RingBuffer:
     """The reading end of a ``BPF_MAP_TYPE_RINGBUF``. One reader at a time.
+
+    Readers of many records should take `runs`, which cost next to nothing a record.
 
     Args:
         source: the map.
@@ -69,37 +99,69 @@ class RingBuffer:
 
         A record is a view of the buffer, valid until the next one is asked for.
         """
+        for run in self.runs():
+            for index, record in enumerate(run.records(), 1):
+                try:
+                    yield record
+                finally:  # also when the reader stops here: a record is delivered once
+                    run.take(index)
+                if self._closed:
+                    return
+
+    def runs(self, most: int = MOST_IN_A_RUN) -> Iterator[Run]:
+        """Yields the records that are there now, many at a time; never blocks.
+
+        What the reader doesn't `Run.take` is there again next time; a run that isn't taken whole is the last.
+
+        Args:
+            most: records in a run.
+        """
         if self._closed:
             raise StateError("the ring buffer is closed")
         try:
             if self._awake is not None:  # whoever waits for fd afterwards is to be woken
                 self._awake[0] = 0
                 self._full_fence()
-            yield from self._records()
+            yield from self._runs(most)
         except ValueError:  # closed by another thread meanwhile: its views are released
             if not self._closed:
                 raise
 
-    def _records(self) -> Iterator[memoryview]:
+    def _runs(self, most: int) -> Iterator[Run]:
         mask = self._size - 1
         position = self._consumer[0]
         end = self._producer[0]  # looked at once: whoever is overrun must get to look at other things too
         self._fence()  # the producer's position before what it says is there
         while position < end:
-            length = self._lengths[(position & mask) // 4]
+            start = position & mask
+            length = self._lengths[start // 4]
             if length & _BUSY:  # reserved, not committed yet
                 return
-            self._fence()  # a record's length before its data
-            size = length & ~(_BUSY | _DISCARD)
-            start = (position & mask) + _HEADER
-            position += (size + _HEADER + 7) // 8 * 8
-            try:
-                if not length & _DISCARD:
-                    yield self._data[start : start + size]
-            finally:  # also when the reader stops here: a record is delivered once
-                if not self._closed:
-                    self._fence()  # the data before it is given back
-                    self._consumer[0] = position
+            if length & _DISCARD:
+                position += _stride(length & ~_DISCARD)
+                self._consumer[0] = position
+                continue
+            stride = _stride(length)
+            # Where the headers are if all records are like the first: true up to the first that differs.
+            stop = start + min((end - position) // stride, most) * stride
+            lengths = self._lengths[start // 4 : stop // 4 : stride // 4].tolist()
+            count = len(lengths)
+            if lengths.count(length) < count:
+                count = next(index for index, other in enumerate(lengths) if other != length)
+            self._fence()  # the records' lengths before their data
+            position += count * stride
+            yield Run(self, self._data[start : start + count * stride], count, length)
+            if self._closed or self._consumer[0] != position:
+                return
+
+    def _take(self, size: int) -> None:
+        """Gives back so many bytes."""
+        self._fence()  # the data before it is given back
+        try:
+            self._consumer[0] += size
+        except ValueError:  # closed by another thread meanwhile
+            if not self._closed:
+                raise
 
     def wait(self, timeout: float | None = None) -> bool:
         """Blocks until records may be there, `wake` is called, or the timeout (seconds) is over. True: look."""
@@ -154,6 +216,16 @@ class RingBuffer:
                 pass
         os.close(self._wake_read)
         os.close(self._wake_write)
+
+
+def records_of(data: memoryview, size: int) -> Iterator[memoryview]:
+    """The records of this size that `Run.data` is made of."""
+    return (data[at : at + size] for at in range(HEADER, len(data), _stride(size)))
+
+
+def _stride(size: int) -> int:
+    """From a record of this size to the next."""
+    return (size + HEADER + 7) // 8 * 8
 
 
 def _no_fence() -> None:

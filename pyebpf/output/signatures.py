@@ -13,10 +13,10 @@ from pyebpf.binary.signatures import describe
 def text_of(function: Function, signature: Signature) -> str:
     """``main.(*Arith).Mul(t *main.Arith [ax], args main.Args [di si]) (~r0 error [ax bx])``, in all languages.
 
-    Without names, how the arguments can be had by position.
+    Without names, how the arguments can be had by position; `signature.reason` says why, for many functions the same.
     """
     if signature.reason:
-        return f"{function.name}  ({_by_position(signature)}; no names: {signature.reason})"
+        return f"{function.name}  (no names; {_by_position(signature)})"
     results = _list(signature.results)
     if len(signature.results) > 1 or any(result.name for result in signature.results):
         results = f"({results})"

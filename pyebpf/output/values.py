@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from ..target import shape as shapes
 from ..target.shape import Number, TextBytes
@@ -34,7 +34,18 @@ from .text import safe
 _SMALL = 1 << 32  # words below that are shown in decimal
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\0": "\\0"}
 _ESCAPED = str.maketrans(_ESCAPES)
+_PLAIN = bytes([code for code in range(0x20, 0x7F) if chr(code) not in _ESCAPES])
 _UNITS = (("s", 10**9), ("ms", 10**6), ("us", 10**3))
+
+
+_Column = Callable[[Sequence[Sequence[Any]]], Iterable[Any]]
+# By a number's style: what formats it as it was unpacked, and what makes a text of it.
+_DIRECT = {shapes.DECIMAL: "%d", shapes.HEX: "%#x"}
+_SIMPLE: dict[str, Callable[[int], str]] = {
+    shapes.WORD: lambda word: str(word) if word < _SMALL else f"{word:#x}",
+    shapes.POINTER: lambda address: f"{address:#x}" if address else "nil",
+    shapes.BOOL: lambda number: "true" if number else "false",
+}
 
 
 def text_of(value: Value) -> str:
@@ -126,42 +137,44 @@ def quoted(data: bytes, length: int) -> str:
     return f'"{text}…" ({length} bytes)' if length >= 0 else f'"{text}…"'
 
 
-def line_of(plain: Plain, labels: Sequence[str]) -> Callable[[Sequence[Any]], str]:
-    """What turns the items unpacked by `plain.format` into ``label=value label=value``."""
-    directs = [_direct(shape) for _, shape in plain.fields]
-    template = " ".join(
-        [f"{label}=".replace("%", "%%") + (code or "%s") for label, code in zip(map(safe, labels), directs)]
-    )
-    indices = [first for first, _ in plain.fields]
-    if all(directs) and indices == list(range(len(indices))):
-        return lambda items: template % tuple(items)
-    parts = [_part(first, shape) if code is None else None for (first, shape), code in zip(plain.fields, directs)]
+class Line(NamedTuple):
+    """How to make ``label=value label=value`` of many calls at once.
 
-    def line(items: Sequence[Any]) -> str:
-        return template % tuple(
-            [items[first] if part is None else part(items) for first, part in zip(indices, parts)]
-        )
+    Attributes:
+        template: for ``%``.
+        values: for each of its places what makes the values, one a call, of the columns of items that `Plain.format`
+            unpacks.
+    """
 
-    return line
+    template: str
+    values: tuple[_Column, ...]
 
 
-def _direct(shape: Number | TextBytes) -> str | None:
-    """What formats a number as it was unpacked."""
+def line_of(plain: Plain, labels: Sequence[str]) -> Line:
+    """The line that shows a capture, for calls of which nothing failed."""
+    parts = [_part(first, shape) for first, shape in plain.fields]
+    places = [f"{safe(label)}=".replace("%", "%%") + code for label, (code, _) in zip(labels, parts)]
+    return Line(" ".join(places), tuple([values for _, values in parts]))
+
+
+def _part(first: int, shape: Number | TextBytes) -> tuple[str, _Column]:
+    """A conversion for ``%``, and what makes its values."""
     if isinstance(shape, TextBytes):
-        return None
-    return {shapes.DECIMAL: "%d", shapes.HEX: "0x%x"}.get(shape.style)
-
-
-def _part(first: int, shape: Number | TextBytes) -> Callable[[Sequence[Any]], str]:
-    if isinstance(shape, TextBytes):
-        return lambda items: quoted_plain(items[first], items[first + 1], items[first + 2])
+        return "%s", lambda columns: _quoted_all(*columns[first : first + 3])
+    if shape.style in _DIRECT:
+        return _DIRECT[shape.style], lambda columns: columns[first]
+    if shape.style in _SIMPLE:
+        simple = _SIMPLE[shape.style]
+        return "%s", lambda columns: map(simple, columns[first])
     single = Plain("", (PlainField(0, shape),))
-    return lambda items: text_of(single.values(items[first : first + 1])[0])
+    return "%s", lambda columns: [text_of(single.values((item,))[0]) for item in columns[first]]
 
 
-def quoted_plain(stored: int, length: int, data: bytes) -> str:
-    """`quoted` for a text as it was unpacked."""
-    text = data[:stored]
-    if stored == length and text.isalnum() and text.isascii():
-        return f'"{text.decode()}"'
-    return quoted(text, -1 if length == TEXT_CUT else length)
+def _quoted_all(stored: Sequence[int], lengths: Sequence[int], data: Sequence[bytes]) -> Sequence[str]:
+    """`quoted` for texts as they were unpacked."""
+    texts = [text[:size] for text, size in zip(data, stored)]
+    if stored == lengths:
+        lines = b'"%s"' % b'"\n"'.join(texts)
+        if len(lines.translate(None, _PLAIN)) == 3 * len(texts) - 1:  # nothing but the quotes and line ends put in
+            return lines.decode().split("\n")
+    return [quoted(text, -1 if length == TEXT_CUT else length) for text, length in zip(texts, lengths)]

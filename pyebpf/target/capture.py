@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ..binary.signature import Signature
 from ..errors import TargetError
 from .condition import Conditions, Filters, NeedsReturn
 from .expand import Expander
-from .expression import Condition, Labelled, parse_condition, parse_value
+from .expression import Condition, Labelled, Value, parse_condition, parse_value
 from .names import Names
 from .operand import Missing, Operand, Reader
 from .shape import Fields, Gone, Shape
@@ -103,6 +103,11 @@ def compile(question: Question, signatures: Sequence[Signature], layout: PlanLay
         [parse_value(text) for text in question.results],
         parse_condition(question.condition) if question.condition.strip() else None,
     )
+    for group in (parsed.values, parsed.results):
+        labels = [labelled.label for labelled in group]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice is not None:
+            raise TargetError(f"two values are called {twice!r}", hint="give one of them another name: NAME=EXPR")
     if not 0 < question.strsize <= limits["PLAN_MAX_READ"] - 16:
         raise TargetError(f"a text can have 1 to {limits['PLAN_MAX_READ'] - 16} bytes, not {question.strsize}")
     texts: dict[bytes, int] = {}
@@ -146,7 +151,18 @@ class _Function:
             self.columns.append(self._column(labelled, True))
         self.filters = Filters((), ())
         if parsed.condition is not None:
-            self.filters = Conditions(reader, self._names.resolve, texts).filters(parsed.condition)
+            self.filters = Conditions(reader, self._in_condition(parsed), texts).filters(parsed.condition)
+
+    def _in_condition(self, parsed: _Parsed) -> Callable[[Value, bool], Operand]:
+        """What a value means in the condition: what it does among the results, if it is only there."""
+        late = [one.value for one in parsed.results if all(one.value != other.value for other in parsed.values)]
+
+        def resolve(value: Value, on_return: bool) -> Operand:
+            if not on_return and value in late:
+                raise NeedsReturn("it is asked for as it is at the return")
+            return self._names.resolve(value, on_return)
+
+        return resolve
 
     @property
     def needs_return(self) -> bool:

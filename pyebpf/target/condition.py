@@ -15,7 +15,8 @@ from ..binary.types import Type
 from ..errors import TargetError
 from .expression import And, Compare, Condition, Field, Literal, Name, Not, Or, Prefix, Truth, Value
 from .operand import NUMBERS, TEXTS, VECTORS, Missing, Operand, Reader, a, is_character, words_of
-from .steps import Address, Step, Steps
+from .spelled import COMM
+from .steps import Address, Step, Steps, relocated
 
 _OPERATORS = {"==": "EQ", "!=": "NE", "<": "LT", "<=": "LE", ">": "GT", ">=": "GE"}
 _UNSIGNED = {"LT": "BELOW", "LE": "BELOW_EQ", "GT": "ABOVE", "GE": "ABOVE_EQ"}
@@ -234,7 +235,7 @@ class Conditions:
             compare = _UNSIGNED.get(compare, compare)
         elif number >= 1 << 63 and compare not in ("EQ", "NE"):
             raise TargetError(f"{number} has more bits than {operand.text}, a signed number")
-        self._code += steps
+        self._code += relocated(steps, len(self._code))
         self._to(false, Step("TEST", number, name="COMPARE_" + compare))
 
     def _refuse_float(self, operand: Operand) -> None:
@@ -271,10 +272,9 @@ class Conditions:
 
     def _is_comm(self, value: Value) -> bool:
         try:
-            self._resolve(value, False)
+            return self._resolve(value, False).type is COMM
         except TargetError:
-            return True  # no parameter is called so
-        return False
+            return True
 
     def _text(self, operand: Operand) -> tuple[Steps | None, Address]:
         """Where a text is: steps for its length, None if it ends with a NUL; its address."""

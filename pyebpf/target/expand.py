@@ -24,7 +24,7 @@ from .shape import (
     Shape,
     TextBytes,
 )
-from .spelled import is_block
+from .spelled import COMM, is_block
 from .steps import Address, Full, Side, Step, Steps
 
 _MAX_DEPTH = 3  # of structures in one another
@@ -40,6 +40,13 @@ _LEFT_OUT = Gone("")
 _CONTEXT = "context.Context"
 # Where Go's error types keep a cause: io/fs.PathError, strconv.NumError, net/url.Error; os.SyscallError, os/exec.Error.
 _CAUSES = (32, 16)
+# net.OpError: Op, Net, Source, Addr, Err; net.TCPAddr and net.UDPAddr: IP, Port. errors.joinError: errs.
+_ADDRESSES = (32, 48)
+_PORT = 24
+_IP = 16  # bytes
+_OPERATION_CAUSE, _CALL_CAUSE = 64, 16
+_JOINED = 2
+_FEW = 24  # values; where there are more, there is no room for what only some errors have
 
 
 class _Image(NamedTuple):
@@ -74,6 +81,9 @@ class Expander:
         """
         self._leaves = 0
         kind = operand.type
+        if kind is COMM:
+            offset, slot = self._reader.side(operand).thread_name()
+            return Chars(offset, slot, kind.size)
         if kind.kind == types.REFERENCE:
             return self.keep(self._reader.deref(operand)._replace(text=operand.text))
         target = kind.target if kind.kind == types.POINTER else None
@@ -181,13 +191,18 @@ class Expander:
     def _interface(self, operand: Operand, depth: int) -> Shape:
         kind, side = operand.type, self._reader.side(operand)
         table = self._reader.word(operand)
-        data = self._reader.word(operand, 8)
+        # The table's steps check indices. Behind them the plain address will do, and must: a text sets a length of its own.
+        place = operand.address
+        again = operand if place is None else operand._replace(address=Address.by(place.plain, place.offset))
+        data = self._reader.word(again, 8)
         begun = side.optional(table)
         members = kind.members
         empty = members[0].name == "_type" if members else kind.name in ("any", "interface {}", "interface{}")
         dynamic = data_word = word = None
         texts: dict[int, TextBytes] = {}
         inner: dict[int, Dynamic] = {}
+        items: list[Dynamic] = []
+        count = None
         try:
             # runtime.itab: inter, _type; runtime.eface begins with the type itself.
             dynamic = self._raw(side, table if empty else (*table, Step("LOAD", 8, 8)))
@@ -197,8 +212,20 @@ class Expander:
                 texts[0] = self._held_text(side, data, 0)
             if kind.name == "error" and depth <= 1:
                 texts[16] = self._held_text(side, data, 16)
+                few = side.values < _FEW
                 for offset in _CAUSES:
                     inner[offset] = self._cause(side, data, offset)
+                if few:
+                    cause = self._cause(side, data, _OPERATION_CAUSE)
+                    called = (*data, Step("LOAD", _OPERATION_CAUSE + 8, 8))
+                    inner[_OPERATION_CAUSE] = cause._replace(
+                        inner={_CALL_CAUSE: self._cause(side, called, _CALL_CAUSE)}
+                    )
+                    for offset in _ADDRESSES:
+                        inner[offset] = self._network_address(side, data, offset, inner.get(offset))
+                    count = self._raw(side, (*data, Step("LOAD", 8, 8)))
+                    for index in range(_JOINED):
+                        items.append(self._cause(side, (*data, Step("LOAD", 0, 8)), 16 * index))
         except Full:
             if dynamic is None:
                 raise
@@ -207,7 +234,8 @@ class Expander:
             # See `Side.optional`. Saved words are read again: the skipped steps may be all that kept them.
             first = side.word(table)
         assert dynamic is not None
-        return Dynamic(kind.name, Number(*first, "Q", shape.POINTER), dynamic, data_word, word, texts, inner)
+        table_word = Number(*first, "Q", shape.POINTER)
+        return Dynamic(kind.name, table_word, dynamic, data_word, word, texts, inner, tuple(items), count)
 
     def _raw(self, side: Side, steps: Steps) -> Number:
         return Number(*side.word(steps), "Q", shape.POINTER)
@@ -223,6 +251,16 @@ class Expander:
         dynamic = self._raw(side, (*table, Step("LOAD", 8, 8)))
         word = self._raw(side, (*held, Step("LOAD", 0, 8)))
         return Dynamic("error", None, dynamic, None, word, {0: self._held_text(side, held, 0)})
+
+    def _network_address(self, side: Side, data: Steps, offset: int, known: Dynamic | None) -> Dynamic:
+        """What may be the address of a connection, besides what is known of the interface there."""
+        held = (*data, Step("LOAD", offset + 8, 8))
+        if known is None:
+            known = Dynamic("net.Addr", None, self._raw(side, (*data, Step("LOAD", offset, 8), Step("LOAD", 8, 8))))
+        length = (*held, Step("LOAD", 8, 8))
+        address = TextBytes(*side.counted(length, Address.by(held).follow(), _IP), _IP, binary=True)
+        port = self._raw(side, (*held, Step("LOAD", _PORT, 8)))
+        return known._replace(texts={**known.texts, _PORT: address}, number=port)
 
     # Structures.
 
@@ -305,7 +343,7 @@ class Expander:
                 fields += part.fields
             else:
                 fields.append((shown(member.name), part))
-        numbered = bool(members) and all(member.name[:2] == "__" and member.name[2:].isdigit() for member in members)
+        numbered = bool(members) and all(shown(member.name).isdigit() for member in members)
         return Fields(kind.name, tuple(fields), numbered)
 
     def _choice(self, operand: Operand, image: _Image | None, at: int, depth: int) -> Shape:

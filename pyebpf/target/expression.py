@@ -6,6 +6,7 @@ Values, each with `label=` in front if it is to be called so:
     args.A   p->x   req.URL.Path     parameters and results by name, fields; pointers are followed
     items[0].ID   *p                 elements, what a pointer points to
     len(x)   cap(x)                  of strings, slices, vectors, maps, channels
+    ret(reply.C)                     as it is when the function returns, as all of --ret is
     arg0   sarg0   ret0   retval     words by position: argument register, stack slot, result register
     arg0:gostr   buf:bytes(16)       the same, read as a type
     reg("r14")   *(u64)(arg2+8)      a register, memory
@@ -100,6 +101,12 @@ class Length(NamedTuple):
     capacity: bool
 
 
+class AtReturn(NamedTuple):
+    """`ret(base)`: as it is when the function returns."""
+
+    base: Value
+
+
 class TypeName(NamedTuple):
     """A type as the user wrote it: its name, the number and the type in its parentheses."""
 
@@ -156,7 +163,7 @@ class Or(NamedTuple):
     parts: tuple[Condition, ...]
 
 
-Value = Union[Name, Word, Register, Field, Returned, Member, Index, Deref, Length, Cast, Memory, Literal]
+Value = Union[Name, Word, Register, Field, Returned, Member, Index, Deref, Length, AtReturn, Cast, Memory, Literal]
 Condition = Union[Compare, Prefix, Truth, Not, And, Or]
 _CONDITIONS = (Compare, Prefix, Truth, Not, And, Or)
 
@@ -410,6 +417,8 @@ class _Parser:
         result: Value | Condition
         if function in ("len", "cap"):
             result = Length(self._value(depth + 1), function == "cap")
+        elif function == "ret":
+            result = AtReturn(self._value(depth + 1))
         elif function == "startswith":
             value = self._value(depth + 1)
             self._expect(",")

@@ -12,6 +12,7 @@ from ..binary.types import Type
 from ..errors import TargetError
 from .condition import NeedsReturn
 from .expression import (
+    AtReturn,
     Cast,
     Deref,
     Field,
@@ -29,7 +30,7 @@ from .expression import (
     as_special,
 )
 from .operand import NUMBERS, Operand, Reader, a
-from .spelled import DURATION, NUMBER, WORD, Spelled, spelled
+from .spelled import COMM, DURATION, NUMBER, WORD, Spelled, spelled
 from .steps import Address, Step
 
 _MAX_NAMED = 32
@@ -77,6 +78,10 @@ class Names:
             return self._reader.index(self.resolve(value.base, on_return), value.number)
         if isinstance(value, Deref):
             return self._reader.deref(self.resolve(value.base, on_return))
+        if isinstance(value, AtReturn):
+            if not on_return:
+                raise NeedsReturn("what is asked for is as it is at the return")
+            return self.resolve(value.base, True)
         if isinstance(value, Length):
             return self._reader.length(self.resolve(value.base, on_return), value.capacity)
         if isinstance(value, Cast):
@@ -90,6 +95,8 @@ class Names:
     def root(self, parameter: Parameter, text: str, on_return: bool, result: bool) -> Operand:
         """A parameter or result."""
         operand = Operand(parameter.type, text, on_return, place=parameter.place, result=result)
+        if on_return and parameter.captured and parameter.place.indirect:
+            return self._reader.shared(operand)  # the closure shares the variable with the function around it
         return self._reader.settled(operand)
 
     def unnamed(self) -> TargetError:
@@ -162,17 +169,32 @@ class Names:
         return self._reader.settled(Operand(kind, text, on_return, place=Place(pieces), result=result))
 
     def _of_results(self, kind: Type, text: str, number: int, count: int) -> Operand:
-        names, results = self._signature.result_words, self._signature.results
+        names = self._signature.result_words
         if names:
             place = Place(_in_registers(names, number, count, "ret", "the others are in memory"))
-        elif number < len(results):
-            place = results[number].place
         else:
+            place, size = self._on_stack(text, number, count)
+            if kind is WORD and size < 8:
+                kind = Type(types.UINT, kind.name, size)
+        return self._reader.settled(Operand(kind, text, True, place=place, result=True))
+
+    def _on_stack(self, text: str, number: int, count: int) -> tuple[Place, int]:
+        """Results in Go's stack ABI, counted as they would be in registers; and the size of the first one."""
+        from ..binary.golang.abi import leaves
+
+        spots: list[tuple[int, int]] = []
+        for result in self._signature.results:
+            parts = leaves(result.type)
+            if parts is None or result.place.pieces[0].kind != places.STACK:
+                break
+            spots += [(result.place.pieces[0].offset + part.at, part.size) for part in parts]
+        if number + count > len(spots):
             raise TargetError(
                 f"{text}: results are on the stack here, behind the arguments",
                 hint="at the return they are words of the stack: --ret sarg2 for the third word",
             )
-        return self._reader.settled(Operand(kind, text, True, place=place, result=True))
+        offset, size = spots[number]
+        return Place((Piece(places.STACK, count * 8, offset=offset),)), size
 
     def _returned(self, kind: Type, on_return: bool) -> Operand:
         if not on_return:
@@ -198,9 +220,9 @@ class Names:
     def _field(self, name: str, on_return: bool) -> Operand:
         if name == "latency" and not on_return:
             raise NeedsReturn("latency is only known at the return")
-        if name == "comm":
-            raise TargetError("comm is the thread's name: it can be compared in a filter, and is shown with every call")
         step = Step("FIELD", name=f"FIELD_{name.upper()}")
+        if name == "comm":
+            return Operand(COMM, name, on_return, steps=(step,))
         return Operand(DURATION if name == "latency" else NUMBER, name, on_return, steps=(step,))
 
     # Types that the user gives.
@@ -210,7 +232,8 @@ class Names:
         base = value.base
         special = self._special(base.name) if isinstance(base, Name) else base
         if isinstance(special, Field):
-            raise TargetError(f"{special.name} is a number and takes no type")
+            what = "the thread's name" if special.name == "comm" else "a number"
+            raise TargetError(f"{special.name} is {what} and takes no type")
         if isinstance(special, (Word, Register, Returned)):
             return self._word(special, kind, on_return)
         operand = self.resolve(base, on_return)

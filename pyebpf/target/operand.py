@@ -111,6 +111,12 @@ class Reader:
             return operand
         return operand if address is None else operand._replace(place=None, at=0, address=address)
 
+    def shared(self, operand: Operand) -> Operand:
+        """A parameter that is passed by address, as it is at the return: only where it is, was kept at the entry."""
+        assert operand.place is not None
+        steps = self._own(operand.place._replace(indirect=False), 0, 0, 64, False, operand)
+        return operand._replace(place=None, address=Address.by(self.saved(steps)))
+
     def address_of_own(self, operand: Operand) -> Address | None:
         """The address of a part of a parameter (at the entry) or result (at the return) that lies in memory."""
         place = operand.place
@@ -322,8 +328,8 @@ class Reader:
             return Operand(INTEGER, text, operand.on_return, steps=(Step("CONSTANT", kind.count),))
         if kind.kind in (types.MAP, types.CHAN) and not (capacity and kind.kind == types.MAP):
             # Go: runtime.hmap.count, internal/runtime/maps.Map.used; runtime.hchan.qcount, dataqsiz.
-            inside = Operand(INTEGER, text, operand.on_return, address=self.pointed(operand))
-            return self.part(inside, INTEGER, 8 if capacity else 0, text)
+            place = self.pointed(operand)
+            return Operand(INTEGER, text, operand.on_return, steps=_unless_nil(place, 8 if capacity else 0))
         if kind.kind == types.SLICE and capacity and kind.size >= 24:
             return Operand(INTEGER, text, operand.on_return, steps=self.word(operand, 16))
         if (kind.kind in TEXTS or kind.kind in VECTORS) and not capacity and words_of(kind).length >= 0:
@@ -360,6 +366,18 @@ class Reader:
             operand = self.part(self.followed(operand), member.type, member.offset, text)
             operand = operand._replace(bit_offset=member.bit_offset, bit_size=member.bit_size)
         return operand
+
+
+def _unless_nil(place: Address, offset: int) -> Steps:
+    """A number inside of what a pointer points to; 0 if that is nil."""
+    begin = len(place.checked)
+    return (
+        *place.checked,
+        Step("TEST", 0, target=begin + 3, name="COMPARE_NE"),
+        Step("LOAD", place.offset + offset, 8),
+        Step("JUMP", target=begin + 4),
+        Step("CONSTANT", 0),
+    )
 
 
 def _loaded(base: Steps, offset: int, first: int, count: int, signed: bool) -> Steps:

@@ -121,7 +121,9 @@ class Dynamic(NamedTuple):
         data: its second word.
         word: 8 bytes at the data.
         texts: what may be strings in the data, by their offset in it.
-        inner: what may be errors in the data, by their offset in it.
+        inner: what may be interfaces in the data, by their offset in it.
+        items: what may be errors in a slice at the beginning of the data, in order.
+        number: of that slice's elements; of a network address: its port.
     """
 
     type: str
@@ -131,6 +133,8 @@ class Dynamic(NamedTuple):
     word: Number | None = None
     texts: Mapping[int, TextBytes] = {}
     inner: Mapping[int, Dynamic] = {}
+    items: tuple[Dynamic, ...] = ()
+    number: Number | None = None
 
 
 class Counted(NamedTuple):

@@ -35,6 +35,7 @@ NUMBER = Spelled(types.UINT, "number", 8)
 DURATION = Spelled(types.UINT, "nanoseconds", 8, shape.NANOSECONDS)
 INTEGER = Spelled(types.INT, "int", 8)
 _CHAR = Type(types.CHAR, "char", 1)
+COMM = Type(types.ARRAY, "thread's name", 16, target=_CHAR, count=16)
 _BYTE = Type(types.UINT, "uint8", 1)
 _INTERFACE_MEMBERS = {"any": "_type", "error": "tab"}
 

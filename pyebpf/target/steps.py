@@ -131,6 +131,11 @@ class Side:
         self.size = 0
         self.room = 8
 
+    @property
+    def values(self) -> int:
+        """How many values are kept so far."""
+        return self._slots
+
     def word(self, steps: Steps) -> tuple[int, int]:
         """Keeps the word that steps make, once for the same steps. Returns its offset and slot.
 
@@ -141,6 +146,12 @@ class Side:
         if known is None:
             known = self._kept[steps] = self._add(steps, "KEEP", 0, 8, 8)
         return known
+
+    def thread_name(self) -> tuple[int, int]:
+        """Keeps the name of the thread, 16 bytes, as `word`."""
+        first = self._add((Step("FIELD", name="FIELD_COMM"),), "KEEP", 0, 8, 8)
+        self._add((Step("FIELD", name="FIELD_COMM_REST"),), "KEEP", 0, 8, 8)
+        return first
 
     def copy(self, address: Address, size: int) -> tuple[int, int]:
         """Keeps `size` bytes of memory, as `word`."""

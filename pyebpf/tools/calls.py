@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
-from pyebpf.core.ringbuf import RingBuffer
+from pyebpf.core.ringbuf import RingBuffer, Run
 from pyebpf.target.probe import Resolution
 from pyebpf.tools.probes import Probes
 from pyebpf.tools.session import Session
 
 _Call = TypeVar("_Call")
+_MOST_AT_ONCE = 64  # calls that are decoded though the reader may stop at the first
 
 
 class CallSession(Session, Generic[_Call]):
@@ -30,6 +31,10 @@ class CallSession(Session, Generic[_Call]):
     def _decode(self, record: memoryview) -> _Call:
         """What a record says. The record is valid during the call only."""
         raise NotImplementedError
+
+    def _decoded(self, run: Run) -> Iterable[_Call]:
+        """What a run of records says, in their order."""
+        return map(self._decode, run.records())
 
     def fileno(self) -> int:
         """A descriptor that is readable when calls wait for `drain`."""
@@ -50,7 +55,12 @@ class CallSession(Session, Generic[_Call]):
         yield from self._drain()
 
     def _drain(self) -> Iterator[_Call]:
-        return map(self._decode, self._ring.drain())
+        for run in self._ring.runs(_MOST_AT_ONCE):
+            for index, call in enumerate(self._decoded(run), 1):
+                run.take(index)  # what the reader doesn't get to see is there again next time
+                yield call
+                if self._closed:
+                    return
 
     def read(self, timeout: float | None = None) -> Iterator[_Call]:
         """Yields calls for `timeout` seconds; None: until the session is closed."""

@@ -16,7 +16,9 @@ from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
 from pyebpf.tools.probes import Probes
 from pyebpf.tools.session import IntervalSession, TracedFunction, resolve_for
 
-_STACKS = 16384  # places for different stacks in the kernel's table
+# Places for different stacks in the kernel's tables: the second is for those whose place in the first is taken, ...
+_STACKS = (16384, 4096, 4096)
+_ROW_BITS = 20  # STACKCOUNT_ROW_BITS of bpf/stackcount.h
 _LOST = Frame(0, "[lost stack]", 0, "")
 
 
@@ -71,10 +73,11 @@ class StackSession(IntervalSession[CallPaths]):
             obj.rodata["want_user_stack"] = user_stack
             obj.rodata["want_kernel_stack"] = kernel_stack
             obj.rodata["by_process"] = user_stack or per_process
-            if user_stack:
-                obj.maps["user_stacks"].max_entries = _STACKS
-            if kernel_stack:
-                obj.maps["kernel_stacks"].max_entries = _STACKS
+            for number, rows in enumerate(_STACKS):
+                if user_stack:
+                    obj.maps[f"user_stacks_{number}"].max_entries = rows
+                if kernel_stack:
+                    obj.maps[f"kernel_stacks_{number}"].max_entries = rows
 
         probes = Probes("stackcount", resolution, configure, pids=pids, returns=False)
         super().__init__(resolution, probes, (NO_KERNEL_STACK,) if kernel_stack else ())
@@ -122,7 +125,8 @@ class StackSession(IntervalSession[CallPaths]):
         if row < 0:
             return None
         try:
-            words = self._probes.object.maps[name][row.to_bytes(4, "little")]
+            stacks = self._probes.object.maps[f"{name}_{row >> _ROW_BITS}"]
+            words = stacks[(row & ((1 << _ROW_BITS) - 1)).to_bytes(4, "little")]
         except KeyError:
             return None
         addresses = struct.unpack(f"<{len(words) // 8}Q", words)

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from pyebpf.core.object import Object
+from pyebpf.core.ringbuf import HEADER, MOST_IN_A_RUN, Run, records_of
 from pyebpf.target.capture import Column, Plan, Question
 from pyebpf.target.command import Command
 from pyebpf.target.stacks import Frame
@@ -17,12 +19,21 @@ from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
 from pyebpf.tools.questions import Asked, ask
 from pyebpf.tools.session import TracedFunction
 from pyebpf.tools.typenames import TypeNames
-from pyebpf.tools.values import Decoder, Plain, Value
+from pyebpf.tools.values import Decoder, Value
 
 DEFAULT_STRSIZE = 80  # as bcc's trace
 
-_RING = 4 << 20
+# Bytes for records that wait: 80,000 calls with two numbers and a short text. A burst that fills them faster than they
+# are read (about 1 us a call) loses calls, which are counted.
+_RING = 16 << 20
 _MOST_RING = 32 << 20
+
+# What the quick way reads of struct traced_call, in its order there.
+MEMBERS = ("time", "duration", "goid", "failed_entry", "failed_return", "tgid", "tid", "comm")
+_FAILED = MEMBERS.index("failed_entry"), MEMBERS.index("failed_return")
+
+Columns = Sequence[Sequence[Any]]
+_Made = TypeVar("_Made")
 
 
 class Call(NamedTuple):
@@ -94,25 +105,96 @@ class TraceSession(CallSession[Call]):
         self.readers = tuple(
             [Reader(function, columns, plan, names) for function, columns in zip(self._by_index, plan.columns)]
         )
-        self._function_at = struct.Struct("<I"), btf.members("traced_call")["function"]
+        self._function_at = HEADER + btf.members("traced_call")["function"]
+        self._quick: dict[Reader, Callable[[Columns], Iterable[Call]]] = {}
         if not want_stacks:
-            code, members = btf.flat("traced_call")
+            code = btf.flat("traced_call", MEMBERS)
             for reader in self.readers:
-                reader.be_quick(code, members)
+                reader.be_quick(code)
+                if reader.columns_of is not None:
+                    self._quick[reader] = partial(self._calls, reader)
 
     def _decode(self, record: memoryview) -> Call:
         return self.decode(record)
 
-    def records(self) -> Iterator[memoryview]:
-        """The calls that wait, for `decode`, each valid until the next is asked for."""
-        self._require_open()
-        return self._ring.drain()
+    def _decoded(self, run: Run) -> Iterable[Call]:
+        return self.each(run, self._quick, self.decode)
 
-    def reader_of(self, record: memoryview) -> Reader:
-        """What reads a record's values."""
-        word, at = self._function_at
-        index: int = word.unpack_from(record, at)[0]
-        return self.readers[index]
+    def runs(self) -> Iterator[Run]:
+        """The calls that wait, for `each`."""
+        self._require_open()
+        return self._ring.runs()
+
+    def each(
+        self,
+        run: Run,
+        quick: Mapping[Reader, Callable[[Columns], Iterable[_Made]]],
+        slow: Callable[[memoryview], _Made],
+        count: int = MOST_IN_A_RUN,
+    ) -> list[_Made]:
+        """Makes something of each call of a run.
+
+        Args:
+            quick: makes it for all calls of a function at once, where `Reader.columns_of` can read them.
+            slow: makes it of one record.
+            count: of the first so many calls only.
+        """
+        stride = run.stride
+        data = run.data[: count * stride]
+        functions = data.cast("I")[self._function_at // 4 :: stride // 4].tolist()
+        if functions.count(functions[0]) == len(functions):
+            return self._made(data, run, self.readers[functions[0]], quick, slow)
+        places: dict[int, list[int]] = {}
+        for place, function in enumerate(functions):
+            places.setdefault(function, []).append(place)
+        in_order: dict[int, _Made] = {}
+        for function, found in places.items():
+            gathered = memoryview(b"".join([data[place * stride : (place + 1) * stride] for place in found]))
+            in_order.update(zip(found, self._made(gathered, run, self.readers[function], quick, slow)))
+        return [in_order[place] for place in range(len(functions))]
+
+    def _made(
+        self,
+        data: memoryview,
+        run: Run,
+        reader: Reader,
+        quick: Mapping[Reader, Callable[[Columns], Iterable[_Made]]],
+        slow: Callable[[memoryview], _Made],
+    ) -> list[_Made]:
+        """`each`, of calls of one function."""
+        maker = quick.get(reader)
+        if maker is None:
+            return [slow(record) for record in records_of(data, run.size)]
+        assert reader.columns_of is not None
+        columns = reader.columns_of(data)
+        made = list(maker(columns))
+        failed_entry, failed_return = columns[_FAILED[0]], columns[_FAILED[1]]
+        if any(failed_entry) or any(failed_return):
+            for place, record in enumerate(records_of(data, run.size)):
+                if failed_entry[place] or failed_return[place]:
+                    made[place] = slow(record)
+        return made
+
+    def _calls(self, reader: Reader, columns: Columns) -> Iterable[Call]:
+        times, durations, goids, _, _, tgids, tids, comms = columns[: len(MEMBERS)]
+        function, returns = reader.function, self.returns
+        for time, duration, goid, tgid, tid, comm, (args, ret) in zip(
+            times, durations, goids, tgids, tids, comms, reader.quick_values(columns)
+        ):
+            yield Call(
+                time - duration,
+                duration if returns else None,
+                function,
+                tgid,
+                tid,
+                comm.split(b"\0", 1)[0],
+                goid or None,
+                args,
+                ret,
+                (),
+                (),
+                None,
+            )
 
     def decode(self, record: memoryview) -> Call:
         """What a record says."""
@@ -134,44 +216,42 @@ class TraceSession(CallSession[Call]):
         )
 
 
-class PlainCall(NamedTuple):
-    """The quick way to read a record whose values are numbers and texts, when none of them failed.
-
-    Attributes:
-        unpack: makes a flat tuple of all that is in a record.
-        members: where in it the members of ``struct traced_call`` are, by name.
-        first: where in it the captured values begin.
-        values: what they are.
-    """
-
-    unpack: Callable[[memoryview], tuple[Any, ...]]
-    members: dict[str, int]
-    first: int
-    values: Plain
-
-
 class Reader:
     """Reads what was captured of one function's calls.
 
     Attributes:
         function: which.
-        columns: what was asked for.
-        plain: the quick way, if there is one.
+        columns: what was asked for, arguments first.
+        plain: its values, if all of them are numbers and texts.
+        columns_of: the quick way to read many calls whose values are plain and did not fail: from their records, as in
+            `Run.data`, one behind the other, to a sequence for each of MEMBERS, then for each of plain's items; or
+            None.
     """
 
-    __slots__ = ("_decoder", "columns", "function", "plain")
+    __slots__ = ("_decoder", "columns", "columns_of", "function", "plain")
 
     def __init__(self, function: TracedFunction, columns: Sequence[Column], plan: Plan, names: TypeNames) -> None:
-        self.function, self.columns = function, tuple(columns)
-        self.plain: PlainCall | None = None
-        self._decoder = Decoder(columns, plan.entry_size, plan.return_size, names)
+        self.function = function
+        self.columns = tuple(sorted(columns, key=lambda column: column.on_return))
+        self._decoder = Decoder(self.columns, plan.entry_size, plan.return_size, names)
+        self.plain = self._decoder.plain
+        self.columns_of: Callable[[memoryview], Columns] | None = None
 
-    def be_quick(self, code: str, members: dict[str, int]) -> None:
+    def be_quick(self, code: str) -> None:
         """Finds the quick way, for records that begin with plain members and go on with the capture."""
-        plain = self._decoder.plain
-        if plain is not None:
-            unpack = struct.Struct("<" + code + plain.format).unpack_from
-            self.plain = PlainCall(unpack, members, len(members), plain)
+        if self.plain is not None:
+            code += self.plain.format
+            rows = struct.Struct(f"<{HEADER}x{code}{-struct.calcsize('<' + code) % 8}x").iter_unpack
+            self.columns_of = lambda data: list(zip(*rows(data)))
+
+    def quick_values(self, columns: Columns) -> Iterator[tuple[dict[str, Value], dict[str, Value]]]:
+        """Arguments and results by label, of each call that `columns_of` has read."""
+        assert self.plain is not None
+        labels = [column.label for column in self.columns]
+        split = sum([not column.on_return for column in self.columns])
+        args, results = labels[:split], labels[split:]
+        for values in self.plain.many(columns[len(MEMBERS) :]):
+            yield dict(zip(args, values)), dict(zip(results, values[split:]))
 
     def values(self, capture: memoryview, failed: int, pid: int) -> tuple[dict[str, Value], dict[str, Value]]:
         """Arguments and results by label."""

@@ -10,6 +10,7 @@ from pyebpf.binary.image import Image
 from pyebpf.errors import BinaryError, Error
 from pyebpf.target.process import Mapping as Mapped
 from pyebpf.target.process import Process, identity
+from pyebpf.tools.values import GoType
 
 _MAX_PROCESSES = 1024
 _PAGE_MASK = ~0xFFF
@@ -26,19 +27,19 @@ class TypeNames:
         self._images = {key: image for key, image in images.items() if image.go is not None}
         self._biases: dict[int, list[tuple[Image, int]]] = {}
 
-    def __call__(self, pid: int, address: int) -> str | None:
-        """The name of the type described at an address of a process; None if there is none, or the process is gone."""
-        from pyebpf.binary.golang.rtype import type_name
+    def __call__(self, pid: int, address: int) -> GoType | None:
+        """The type described at an address of a process; None if there is none, or the process is gone."""
+        from pyebpf.binary.golang.rtype import runtime_type
 
         for image, bias in self._where(pid):
             program = image.go
-            name = None
+            found = None
             try:
-                name = type_name(program, address - bias) if program is not None else None
+                found = runtime_type(program, address - bias) if program is not None else None
             except BinaryError:
                 continue
-            if name is not None:
-                return name
+            if found is not None:
+                return GoType(found.name, found.basic)
         return None
 
     def _where(self, pid: int) -> list[tuple[Image, int]]:

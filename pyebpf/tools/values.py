@@ -6,7 +6,8 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple, Union
 
 from ..target import shape as shapes
@@ -124,7 +125,16 @@ class Absent(NamedTuple):
 Value = Union[
     None, bool, int, float, Text, EnumValue, Record, Array, Container, Choices, Interface, Unreadable, Absent
 ]  # fmt: skip
-TypeName = Callable[[int, int], Union[str, None]]  # (pid, address of a Go type's description) -> its name
+
+
+class GoType(NamedTuple):
+    """A type of a running Go program: its name, and that of the predeclared type it is made of ("" if of another)."""
+
+    name: str
+    basic: str = ""
+
+
+TypeName = Callable[[int, int], Union[GoType, None]]  # (pid, address of a Go type's description)
 # Of a capture: its bytes, the mask of failures, how far behind its shape the value lies, the process.
 _Read = Callable[[memoryview, int, int, int], "Value"]
 
@@ -170,6 +180,13 @@ class Plain(NamedTuple):
         return values
 
 
+    def many(self, columns: Sequence[Sequence[Any]]) -> Iterator[tuple[Value, ...]]:
+        """The values of many captures, from sequences of the items that `format` unpacks of each."""
+        if not self.fields:
+            return repeat(())
+        return zip(*[_column(columns, first, shape) for first, shape in self.fields])
+
+
 class Decoder:
     """Reads the captures of one function.
 
@@ -189,7 +206,7 @@ class Decoder:
     ) -> None:
         self._return_at = entry_size
         self._type_name = type_name
-        self._names: dict[tuple[int, int], str] = {}
+        self._names: dict[tuple[int, int], GoType] = {}
         self._reads = [self._reader(column.shape) for column in columns]
         self.plain = self._plain([column.shape for column in columns], entry_size + return_size)
 
@@ -210,12 +227,13 @@ class Decoder:
         pieces: dict[int, tuple[str, int, int]] = {}  # by offset: codes, bytes, items
         for column in columns:
             if isinstance(column, Number) and not column.bits and len(column.code) == 1:
-                pieces[self._at(column.offset, column.slot)] = column.code, struct.calcsize(column.code), 1
+                piece = column.code, struct.calcsize(column.code), 1
             elif isinstance(column, TextBytes):
-                at = self._at(column.offset, column.slot)
-                pieces[at] = f"II{column.size}s", 8 + column.size, _TEXT_ITEMS
+                piece = f"II{column.size}s", 8 + column.size, _TEXT_ITEMS
             else:
                 return None
+            if pieces.setdefault(self._at(column.offset, column.slot), piece) != piece:
+                return None  # the same word, read as two types
         position, index, codes, indices = 0, 0, [], {}
         for at in sorted(pieces):
             code, length, items = pieces[at]
@@ -371,6 +389,8 @@ class Decoder:
         word = None if shape.word is None else self._number(shape.word)
         texts = {offset: self._text_bytes(text) for offset, text in shape.texts.items()}
         inner = {offset: self._dynamic(part) for offset, part in shape.inner.items()}
+        items = [self._dynamic(part) for part in shape.items]
+        number = None if shape.number is None else self._number(shape.number)
 
         def read(capture: memoryview, failed: int, shift: int, pid: int) -> Value:
             first = table(capture, failed, shift, pid) if table is not None else None
@@ -381,7 +401,7 @@ class Decoder:
             described = kind(capture, failed, shift, pid)
             if not isinstance(described, int):
                 return None if table is None else described
-            name = self._name(pid, described)
+            name, basic = self._name(pid, described)
             held = data(capture, failed, shift, pid) if data is not None else None
 
             def text_at(offset: int) -> str | None:
@@ -394,19 +414,30 @@ class Decoder:
                 cause = inner[offset](capture, failed, shift, pid) if offset in inner else None
                 return _cause(cause) if isinstance(cause, Interface) else None
 
+            counted = number(capture, failed, shift, pid) if number is not None else None
+            if name in _NETWORK_ADDRESSES:
+                octets = texts[_PORT](capture, failed, shift, pid) if _PORT in texts else None
+                where = _network_address(octets, counted)
+                return Interface(name, held if where is None else _as_text(where))
+            if name == "*errors.joinError" and isinstance(counted, int):
+                causes = [_cause(item) for item in (part(capture, failed, shift, pid) for part in items[:counted])
+                          if isinstance(item, Interface)]  # fmt: skip
+                if causes and None not in causes:
+                    joined = "\n".join([str(cause) for cause in causes]) + ("\n…" if counted > len(causes) else "")
+                    return Interface(name, _as_text(joined))
             content = word(capture, failed, shift, pid) if word is not None else None
-            return Interface(name, _held(name, held, content, text_at, cause_at))
+            return Interface(name, _held(name, basic, held, content, text_at, cause_at))
 
         return read
 
-    def _name(self, pid: int, address: int) -> str:
+    def _name(self, pid: int, address: int) -> GoType:
         if self._type_name is None:
-            return ""
+            return GoType("")
         name = self._names.get((pid, address))
         if name is None:
             if len(self._names) >= _MAX_NAMES:
                 self._names.clear()
-            name = self._names[pid, address] = self._type_name(pid, address) or ""
+            name = self._names[pid, address] = self._type_name(pid, address) or GoType("")
         return name
 
 
@@ -421,6 +452,17 @@ def _styled(number: Any, shape: Number) -> Value:
     style = _NUMBERS[shape.style]
     value: Value = number if style is None else style(number)
     return value
+
+
+def _column(columns: Sequence[Sequence[Any]], first: int, shape: Number | TextBytes) -> Iterable[Value]:
+    if isinstance(shape, TextBytes):
+        binary = shape.binary
+        return [
+            _text(data[:stored], length, binary) for stored, length, data in zip(*columns[first : first + _TEXT_ITEMS])
+        ]
+    if shape.style != shapes.ENUM and _NUMBERS[shape.style] is None:
+        return columns[first]
+    return [_styled(number, shape) for number in columns[first]]
 
 
 def _text(data: bytes, length: int, binary: bool) -> Text:
@@ -447,6 +489,8 @@ def _failed_whole(fields: list[tuple[str, Value]]) -> Unreadable | None:
 
 # What Go's interfaces hold.
 
+_NETWORK_ADDRESSES = ("*net.TCPAddr", "*net.UDPAddr")
+_PORT = 24  # where expand.py keeps the address's bytes, and the port with them
 _MESSAGE_FIRST = frozenset(
     ("*errors.errorString", "*fmt.wrapError", "*fmt.wrapErrors", "*errors.fundamental", "string", "runtime.errorString",
      "runtime.plainError", "errors.errorString", "*http.httpError", "*poll.errNetClosing")
@@ -459,27 +503,53 @@ _INTEGERS = {
 
 
 def _held(
-    name: str, data: Value, word: Value, text_at: Callable[[int], str | None], cause_at: Callable[[int], str | None]
+    name: str,
+    basic: str,
+    data: Value,
+    word: Value,
+    text_at: Callable[[int], str | None],
+    cause_at: Callable[[int], str | None],
 ) -> Value:
     """The value in an interface, as far as its type is known: an error's message, a boxed number or string."""
-    message = text_at(0) if name in _MESSAGE_FIRST else _message(name, text_at, cause_at)
+    message = text_at(0) if name in _MESSAGE_FIRST or basic == "string" else _message(name, text_at, cause_at)
     if message is not None:
-        raw = message.encode("utf-8", "surrogateescape")
-        return Text(raw, len(raw))
-    if isinstance(word, int) and name in _INTEGERS:
-        bits = _INTEGERS[name]
+        return _as_text(message)
+    if isinstance(word, int) and name == "syscall.Errno":
+        return EnumValue(os.strerror(word) if word < _ERROR_LIMIT else "", int(word))
+    basic = basic or name
+    if isinstance(word, int) and basic in _INTEGERS:
+        bits = _INTEGERS[basic]
         number = word & ((1 << abs(bits)) - 1)
         number = number - (1 << bits) if bits > 0 and number >> (bits - 1) else number
         return Duration(number) if name == "time.Duration" else number
-    if isinstance(word, int) and name == "bool":
+    if isinstance(word, int) and basic == "bool":
         return bool(word & 1)
-    if isinstance(word, int) and name in ("float64", "float32"):
-        code, size = ("<d", 8) if name == "float64" else ("<f", 4)
+    if isinstance(word, int) and basic in ("float64", "float32"):
+        code, size = ("<d", 8) if basic == "float64" else ("<f", 4)
         value: float = struct.unpack(code, (word & ((1 << size * 8) - 1)).to_bytes(size, "little"))[0]
         return value
-    if isinstance(word, int) and name == "syscall.Errno":
-        return EnumValue(os.strerror(word) if word < _ERROR_LIMIT else "", int(word))
     return data
+
+
+def _as_text(message: str) -> Text:
+    raw = message.encode("utf-8", "surrogateescape")
+    return Text(raw, len(raw))
+
+
+def _network_address(octets: Value, port: Value) -> str | None:
+    """An address as net.TCPAddr's String makes it."""
+    if not isinstance(octets, Text) or not isinstance(port, int):
+        return None
+    raw = octets.data
+    if len(raw) == 16 and raw[:12] == bytes(10) + b"\xff\xff":
+        raw = raw[12:]
+    if octets.length not in (4, 16) or len(raw) not in (4, 16):
+        return f":{port}" if not octets.length else None
+    if len(raw) == 4:
+        return f"{'.'.join(map(str, raw))}:{port}"
+    import socket
+
+    return f"[{socket.inet_ntop(socket.AF_INET6, raw)}]:{port}"
 
 
 def _message(
@@ -499,8 +569,13 @@ def _message(
         first, cause = text_at(0), cause_at(16)
         return None if first is None else f"{first}: {cause or '…'}"
     if name == "*net.OpError":
-        first = text_at(0)
-        return None if first is None else f"{first} {text_at(16) or ''}: …"
+        first, source, address = text_at(0), cause_at(32), cause_at(48)
+        if first is None:
+            return None
+        network = f" {text_at(16)}" if text_at(16) else ""
+        ends = f" {source}" if source else ""
+        ends += f"{'->' if source else ' '}{address}" if address else ""
+        return f"{first}{network}{ends}: {cause_at(64) or '…'}"
     if name == "*net.DNSError":
         first = text_at(0)
         return None if first is None else f"lookup {text_at(16)}: {first}"

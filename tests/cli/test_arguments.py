@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -90,6 +91,7 @@ def test_trace_stack_and_all_arguments(attached: Attached, calls: targets.Target
         (["arg0:quux"], 2, "no type 'quux'"),
         (["-Z", "999999"], 2, "a text can have"),
         (["-n", "0"], 2, "whole number above 0"),
+        (["-c", " "], 2, "-c: the command is empty"),
     ],
 )
 def test_trace_mistakes(pyebpf: Callable[..., Any], arguments: list[str], code: int, message: str) -> None:
@@ -168,6 +170,24 @@ def test_list_shows_what_may_be_asked_for(pyebpf: Callable[..., Any]) -> None:
     row = json.loads(pyebpf("list", "-v", "--json", hot).out)
     assert row["parameters"] == [{"name": "i", "type": "long int", "place": "di", "captured": False}]
     assert row["words"][0] == "di" and row["no_names"] is None
+
+
+def test_list_says_once_why_there_are_no_names(pyebpf: Callable[..., Any]) -> None:
+    ran = pyebpf("list", "-v", "-r", f"{targets.compiled('calls.c')}:_(init|start)$")
+    assert ran.out.count("(no names; arg0 to arg5 are di si dx cx r8 r9)") > 1
+    assert ran.out.count("\nno names: the debug information in ") == 1
+
+
+def test_a_histogram_of_latencies_has_a_unit(attached: Attached, calls: targets.Target) -> None:
+    tool = attached("argdist", f"{calls.path}:nap", "-H", "latency")
+    work(calls)
+    assert tool.end(signal.SIGINT).out.splitlines()[2].split() == ["latency", "(ns)", ":", "count", "distribution"]
+
+
+def test_without_standard_error_standard_output_has_data_only(attached: Attached, calls: targets.Target) -> None:
+    tool = attached("trace", "--json", "-n", "1", f"{calls.path}:text", "name", preexec_fn=lambda: os.close(2))
+    work(calls)
+    assert [json.loads(line)["type"] for line in tool.end().out.splitlines()] == ["attached", "call", "end"]
 
 
 @pytest.mark.parametrize("tool", [("trace",), ("argdist", "-i", "0.1", "-C", "arg0"), ("stackcount", "-i", "0.1")])

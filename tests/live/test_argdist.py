@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 
 import pytest
@@ -95,3 +96,18 @@ def test_errors_come_before_anything_is_attached(options: dict[str, object], mes
     with pytest.raises(pyebpf.TargetError, match=message):
         pyebpf.argdist(f"{targets.compiled('calls.c')}:text", **options)  # type: ignore[arg-type]
     assert targets.own_bpf() == before
+
+
+def test_threads_by_name() -> None:
+    program = targets.compiled("calls.c")
+    long = program.with_name("a-name-of-16-bytes")  # of which a thread's name keeps 15
+    shutil.copy(program, long)
+    with targets.run(program, "-n", "3", "hot") as one, targets.run(long, "-n", "5", "hot") as two:
+        with pyebpf.argdist(f"{program}:hot", f"{long}:hot", counts=["comm"], filter='comm != "x"') as session:
+            one.go()
+            two.go()
+            (report,) = session.snapshot()
+            assert session.losses.lost == 0
+        assert {value.data: calls for (value,), calls in report.rows} == {b"calls": 3, b"a-name-of-16-by": 5}
+    with pytest.raises(pyebpf.TargetError, match="comm"):
+        pyebpf.argdist(f"{program}:hot", histograms=["comm"])

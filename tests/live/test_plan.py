@@ -112,6 +112,9 @@ class Traced:
         )
         self.probes = Probes(name, resolution, configure, pids=pids, returns=returns, loaded=fill)
         self.object = self.probes.object
+        if name == "argdist":
+            assert self.object.bss is not None
+            self.object.bss["counting"] = True
         if name == "trace":
             self.ring = RingBuffer(self.object.maps["calls"], self.object.maps["awake"])
 

@@ -81,3 +81,22 @@ def test_go() -> None:
     assert paths.calls == session_names["calls"]["main.recurse"]
     stacks = set(by_names(paths))
     assert {stack.count("main.recurse") for stack in stacks} == set(range(1, 8))
+
+
+def test_no_stack_takes_the_place_of_another() -> None:
+    """997 stacks in a table of 16,384 rows that hashes choose: some thirty of them find their row taken."""
+    with targets.run(targets.compiled("paths.c", "-fno-omit-frame-pointer")) as target:
+        with pyebpf.stacks(f"{target.path}:leaf", pid=target.pid, kernel_stack=True) as session:
+            target.begin()
+            truth = target.truth()
+            paths = session.snapshot()
+            assert session.losses.lost == session.losses.collided == 0
+            second = list(session._probes.object.maps["user_stacks_1"].items())
+    assert paths.calls == truth["calls"]["leaf"]
+    assert second  # so the test is one
+    expected = {}
+    for number in range(997):
+        turns = ("right" if number >> level & 1 else "left" for level in range(10))
+        expected[("left", *turns)] = 1 + number % 3
+    found = {names[1 : names.index("main")][::-1]: calls for names, calls in by_names(paths).items()}
+    assert found == expected

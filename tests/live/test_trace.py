@@ -76,6 +76,31 @@ def test_delivered_and_lost_make_all() -> None:
     assert delivered + losses.dropped + losses.rejected == 100003
 
 
+def test_a_reader_who_stops_goes_on_where_he_stopped() -> None:
+    with targets.run(targets.compiled("calls.c"), "-n", "97", "text") as target:
+        with pyebpf.trace(f"{target.path}:text", args=["arg1:s32"]) as session:
+            target.go()
+            numbers = [next(session.drain()).args["arg1:s32"] for _ in range(23)]
+            (run, *_) = session.runs()
+            assert run.count == 97 - 23 and len(list(run.records())) == run.count
+            run.take(1)
+            run.take(7)
+            numbers += [call.args["arg1:s32"] for call in session.drain()]
+    assert numbers == [*range(23), *range(30, 97)]
+
+
+def test_calls_of_several_functions_keep_their_order() -> None:
+    with targets.run(targets.compiled("calls.c"), "-n", "97", "tail", "text") as target:
+        functions = [f"{target.path}:{name}" for name in ("tail", "tail_target", "text")]
+        with pyebpf.trace(*functions, args=["x=arg0:str", "arg0"]) as session:
+            target.go()
+            calls = list(session.drain())
+    expected = [call for i in range(97) for call in (("tail", i), ("tail_target", 2 * i))]
+    assert [(call.function.name, call.args["arg0"]) for call in calls[: 2 * 97]] == expected
+    assert all(isinstance(call.args["x"], Unreadable) for call in calls[: 2 * 97])
+    assert [str(call.args["x"]) for call in calls[2 * 97 :]] == [f"name-{i}" for i in range(97)]
+
+
 def test_a_bad_pointer_spoils_its_value_only() -> None:
     with targets.run(targets.compiled("calls.c"), "-n", "3", "many") as target:
         with pyebpf.trace(f"{target.path}:many", args=["arg0:str", "*(u64)(arg1+8)", "b"]) as session:
@@ -184,3 +209,11 @@ def test_pointers_into_a_stack_that_moves(version: str) -> None:
             calls = list(session.drain())
     assert truth["moved"] > 0
     assert [(call.args["left"], call.ret["reply.C"]) for call in calls] == [(40, 200)] * 97
+
+
+def test_the_thread_s_name_as_a_value() -> None:
+    with targets.run(targets.compiled("calls.c"), "-n", "3", "nap") as target:
+        with pyebpf.trace(f"{target.path}:nap", args=["us", "comm"], ret=["by=comm"], pid=target.pid) as session:
+            target.go()
+            calls = list(session.drain())
+    assert [(call.args["comm"], call.ret["by"]) for call in calls] == [(Text(b"calls", 5), Text(b"calls", 5))] * 3

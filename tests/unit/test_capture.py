@@ -18,7 +18,7 @@ from pyebpf.core.object import open_bundled
 from pyebpf.errors import TargetError
 from pyebpf.output.values import text_of
 from pyebpf.target.capture import Plan, PlanLayout, Question, compile
-from pyebpf.tools.values import Decoder
+from pyebpf.tools.values import Decoder, GoType
 
 
 def _layout() -> PlanLayout:
@@ -84,7 +84,10 @@ def plan_of(signature: Signature, *values: str, **changes: object) -> Plan:
 
 def decoded(plan: Plan, machine: Machine, names: Mapping[int, str] | None = None) -> dict[str, str]:
     known = names or {}
-    decoder = Decoder(plan.columns[0], plan.entry_size, plan.return_size, lambda pid, address: known.get(address))
+    decoder = Decoder(
+        plan.columns[0], plan.entry_size, plan.return_size,
+        lambda pid, address: GoType(known[address]) if address in known else None,
+    )  # fmt: skip
     values = decoder.values(machine.captured(), machine.failed, 1)
     if decoder.plain is not None and not machine.failed:
         items = struct.unpack("<" + decoder.plain.format, machine.captured())
@@ -442,7 +445,7 @@ def test_all_arguments() -> None:
         (MUL, "arg0:goslice", "takes the type", ""),
         (MUL, 'reg("zz")', "no register 'zz'", "r15"),
         (MUL, "args:gostr.x", "no fields", ""),
-        (MUL, "comm", "thread's name", ""),
+        (MUL, "comm:u32", "thread's name and takes no type", ""),
         (MUL, "args.A:gostr", "can't be read as string", ""),
         (BARE, "name", "looked in /usr/lib/debug", "by position"),
         (function(), "retval", "returns nothing", ""),
@@ -517,6 +520,16 @@ def verdicts(condition: str, result: int = 0, latency: int = 0, state: Mapping[s
     if found == ["accepted"] and plan.returns:
         found.append(machine.leave({**dict.fromkeys(STATE, 0), "ax": result & 0xFFFFFFFF}))
     return found
+
+
+def test_the_name_of_the_thread() -> None:
+    plan = compile(Question(("args.A", "comm"), ("again=comm",)), [FILTERED], LAYOUT)
+    name = [int.from_bytes(part, "little") for part in (b"a longer", b" name")]
+    fields = dict(zip(("FIELD_COMM", "FIELD_COMM_REST"), name))
+    machine = Machine(plan, LAYOUT, registers=STATE, memory=WORLD, fields=fields)
+    machine.enter()
+    machine.leave()
+    assert [*decoded(plan, machine).values()] == ["10", '"a longer name"', '"a longer name"']
 
 
 @pytest.mark.parametrize(

@@ -397,3 +397,33 @@ def test_places_agree_with_gdb(build, suffix: str, flags: tuple[str, ...], clang
                 )
                 compared += 1
     assert compared >= 4
+
+
+def test_an_empty_range_at_the_first_instruction(tmp_path: Path) -> None:
+    """gcc ends an unused parameter's range where it begins: at the first of several statements of an instruction."""
+    source = tmp_path / "views.c"
+    source.write_text(
+        "#include <string.h>\n"
+        "unsigned long unused(const char *s, int n) { (void)n; return strlen(s); }\n"
+        "int replaced(int n, int m) { n = 5; m += n; return m; }\n"
+    )
+    for version in ("4", "5"):
+        output = tmp_path / f"views{version}.o"
+        command = ["gcc", "-O2", f"-gdwarf-{version}", "-shared", "-fPIC", str(source), "-o", str(output)]
+        subprocess.run(command, check=True)
+        with Elf.open(str(output)) as elf:
+            dwarf = Dwarf.of(elf)
+            assert isinstance(dwarf, Dwarf)
+            symbols = subprocess.run(["nm", str(output)], check=True, capture_output=True, text=True).stdout.split("\n")
+            where = {line.split()[2]: int(line.split()[0], 16) for line in symbols if len(line.split()) == 3}
+            found = {}
+            for name in ("unused", "replaced"):
+                subprogram = dwarf.subprogram(where[name])
+                assert subprogram is not None
+                for formal in subprogram.formals:
+                    (piece,) = formal.location(where[name]).pieces
+                    found[f"{name} {formal.name}"] = (piece.kind, piece.register)
+        assert found == {
+            "unused s": ("register", "di"), "unused n": ("register", "si"),
+            "replaced n": ("register", "di"), "replaced m": ("register", "si"),
+        }  # fmt: skip

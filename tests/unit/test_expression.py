@@ -11,6 +11,7 @@ import pytest
 from pyebpf.errors import TargetError
 from pyebpf.target.expression import (
     And,
+    AtReturn,
     Cast,
     Compare,
     Deref,
@@ -165,3 +166,11 @@ def test_anything_is_parsed_or_refused() -> None:
                 parse(text)
             except TargetError:
                 pass
+
+
+def test_as_at_the_return() -> None:
+    value = parse_value("ret(reply.C)").value
+    assert value == AtReturn(Member(Name("reply"), "C")) and isinstance(value, AtReturn)
+    assert parse_value("ret0").value == parse_value(" ret0 ").value
+    with pytest.raises(TargetError, match="expected"):
+        parse_value("ret(reply")

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import json
 import struct
+from typing import Any
 
 import pytest
 
-from pyebpf.output.values import line_of, quoted, text_of
+from pyebpf.output.values import Line, line_of, quoted, text_of
 from pyebpf.target import shape
 from pyebpf.target.capture import Column
 from pyebpf.target.shape import Chars, Gone, Number, TextBytes
@@ -103,6 +104,11 @@ COLUMNS = (
 )
 
 
+def lines(line: Line, rows: list[tuple[Any, ...]]) -> list[str]:
+    columns = list(zip(*rows))
+    return [line.template % values for values in zip(*[column(columns) for column in line.values])]
+
+
 def test_the_quick_way_says_the_same() -> None:
     decoder = Decoder(COLUMNS, 32, 8)
     assert decoder.plain is not None
@@ -118,15 +124,45 @@ def test_the_quick_way_says_the_same() -> None:
         items = struct.unpack("<" + decoder.plain.format, capture)
         values = decoder.values(memoryview(capture), 0)
         assert decoder.plain.values(items) == values
-        assert line(items) == f"n%=-5 s={shown} p=0x10 r=7 again=-5"
-        assert line(items) == " ".join(f"{column.label}={text_of(value)}" for column, value in zip(COLUMNS, values))
+        assert lines(line, [items]) == [f"n%=-5 s={shown} p=0x10 r=7 again=-5"]
+        assert lines(line, [items]) == [
+            " ".join([f"{column.label}={text_of(value)}" for column, value in zip(COLUMNS, values)])
+        ]
 
 
 def test_numbers_alone_need_one_template() -> None:
     decoder = Decoder((COLUMNS[0], COLUMNS[3]), 32, 8)
     assert decoder.plain is not None
     capture = struct.pack("<q24xq", 10, 20)
-    assert line_of(decoder.plain, ["a", "b"])(struct.unpack("<" + decoder.plain.format, capture)) == "a=10 b=20"
+    items = struct.unpack("<" + decoder.plain.format, capture)
+    assert lines(line_of(decoder.plain, ["a", "b"]), [items, items]) == ["a=10 b=20", "a=10 b=20"]
+
+
+@pytest.mark.parametrize("style", [shape.WORD, shape.HEX, shape.BOOL, shape.CHAR, shape.RUNE, shape.POINTER,
+                                   shape.NANOSECONDS, shape.DECIMAL, shape.ENUM])  # fmt: skip
+def test_many_numbers_are_shown_as_one_is(style: str) -> None:
+    decoder = Decoder((Column("a", False, Number(0, 0, "Q", style, names={1: "one"})),), 8, 0)
+    assert decoder.plain is not None
+    numbers = [0, 1, 65, 1 << 32, (1 << 64) - 1]
+    values = [decoder.values(memoryview(struct.pack("<Q", number)), 0)[0] for number in numbers]
+    rows = [struct.unpack("<" + decoder.plain.format, struct.pack("<Q", number)) for number in numbers]
+    assert list(decoder.plain.many(list(zip(*rows)))) == [(value,) for value in values]
+    assert lines(line_of(decoder.plain, ["a"]), rows) == [f"a={text_of(value)}" for value in values]
+
+
+TEXTS = [(b"GET", 3), (b"", 0), (b"a b", 3), (b'say "x"', 7), (b"back\\", 5), (b"two\nlines", 9), (b"\xc3\xa9", 2),
+         (b"\xff", 1), (b"\x1b[m", 3), (b"12345678", 20), (b"12345678", TEXT_CUT), (b"%s", 2)]  # fmt: skip
+
+
+@pytest.mark.parametrize("texts", [TEXTS, TEXTS[:3], *[[(b"GET", 3), text, (b"x", 1)] for text in TEXTS]])
+def test_many_texts_are_shown_as_one_is(texts: list[tuple[bytes, int]]) -> None:
+    decoder = Decoder((Column("s", False, TextBytes(0, 0, 16)),), 24, 0)
+    assert decoder.plain is not None
+    captures = [kept(text, length, 16) for text, length in texts]
+    rows = [struct.unpack("<" + decoder.plain.format, capture) for capture in captures]
+    values = [decoder.values(memoryview(capture), 0)[0] for capture in captures]
+    assert list(decoder.plain.many(list(zip(*rows)))) == [(value,) for value in values]
+    assert lines(line_of(decoder.plain, ["s"]), rows) == [f"s={text_of(value)}" for value in values]
 
 
 def test_a_failed_slot_is_unreadable() -> None:

@@ -4,7 +4,8 @@
 At a function's first instruction its debug information is believed where it names registers, constants or the caller's
 stack. Where it names the function's own frame, as it does for all of unoptimised code, nothing has been written there
 yet: then the calling convention tells where the value comes in, provided that it agrees with all the registers that
-are named, and that the compiler wasn't free to make up a convention of its own.
+are named and with what the first instructions store there, and that the compiler wasn't free to make up a convention of
+its own.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from ..signature import (
 )
 from ..types import Type
 from . import Assignment, aapcs64, absent, rust, systemv
+from .convention import Convention, convention_of
+from .incoming import incoming
 from .stores import stored
 
 if TYPE_CHECKING:
@@ -37,22 +40,10 @@ _WORD = 8
 _SPECIALISED = re.compile(
     r"\.(?:isra|constprop|part|cold|split|localalias|specialized|argprom|resume|destroy|cleanup|outlined)(?:\.|$)"
 )
+_LLVM = re.compile(r"rustc version 1\.(\d{1,4})|clang version (\d{1,4})")
+_LATE = 32  # bytes of code
 _FRAME_REGISTERS = ("bp", "sp", "x29")
 _SAVED = 2 * _WORD  # a frame pointer on x86-64 points so far below the caller's stack: at its saved self
-
-
-class _Convention(NamedTuple):
-    """A machine's: registers of parameters and results, and where stack arguments begin above the stack pointer."""
-
-    words: tuple[str, ...]
-    result_words: tuple[str, ...]
-    stack: int
-
-
-_CONVENTIONS = {
-    "x86-64": _Convention(systemv.INTEGERS, systemv.RESULTS, systemv.FIRST_ARGUMENT),
-    "arm64": _Convention(aapcs64.INTEGERS, aapcs64.RESULTS, aapcs64.FIRST_ARGUMENT),
-}
 
 
 class _Frame(NamedTuple):
@@ -67,7 +58,7 @@ def native_signature(
 ) -> Signature:
     """The signature of a C, C++ or Rust function; see `pyebpf.binary.signatures.signature_of`."""
     machine = image.elf.machine
-    convention = _CONVENTIONS[machine]
+    convention = convention_of(machine)
     at_entry = address == function.address
     frame = _Frame("sp", convention.stack) if at_entry else _frame(image, machine, address)
     depth = frame.offset - convention.stack if frame.register == "sp" else None
@@ -76,13 +67,12 @@ def native_signature(
         return Signature((), (), *common, "", reason)
     formals = subprogram.formals
     types = [formal.type for formal in formals]
-    assignment = _assign(machine, function, subprogram, types)
     if at_entry:
-        locations = [formal.location(address) for formal in formals]
-        places, agreed = _at_entry(convention, formals, types, locations, assignment, bool(_changed(function)))
+        places, assignment, agreed = _at_entry(image, convention, function, subprogram, types)
     else:
+        assignment = _assign(machine, function, subprogram, types)
         places = _displaced(image, function, address, formals, types, frame)
-        agreed = not _changed(function)
+        agreed = False  # there is no return to the middle of a function
     parameters = tuple(Parameter(formal.name, type, place) for formal, type, place in zip(formals, types, places))
     results: tuple[Parameter, ...] = ()
     result = subprogram.result
@@ -92,9 +82,23 @@ def native_signature(
     return Signature(parameters, results, *common, subprogram.path, "")
 
 
-def _changed(function: Function) -> bool:
+def _changed(function: Function, subprogram: Subprogram) -> bool:
     """Did the compiler change what the function takes or returns?"""
-    return _SPECIALISED.search(function.raw) is not None
+    return _SPECIALISED.search(function.raw) is not None or not subprogram.standard
+
+
+def _may_drop_results(subprogram: Subprogram, locations: Sequence[Location]) -> bool:
+    """Could a result that nobody uses have been taken away without a trace?
+
+    When it optimises LLVM does that to functions that only their own file calls; it says so since LLVM 16
+    (340b0ca90095, "[DebugInfo] Add DW_CC_nocall to function DIEs"), which is in rustc since 1.70. Where all parameters
+    live in the frame nothing was optimised.
+    """
+    compiler = _LLVM.search(subprogram.producer)
+    if compiler is None or subprogram.external or (locations and all(map(_in_own_frame, locations))):
+        return False
+    rust, clang = compiler.groups()
+    return int(rust) < 70 if rust else int(clang) < 16
 
 
 def _frame(image: Image, machine: str, address: int) -> _Frame:
@@ -107,13 +111,15 @@ def _frame(image: Image, machine: str, address: int) -> _Frame:
     return _Frame(register, rule[1] if register is not None else 0)
 
 
-def _assign(machine: str, function: Function, subprogram: Subprogram, types: Sequence[Type]) -> Assignment:
-    """The places by the calling convention."""
+def _assign(
+    machine: str, function: Function, subprogram: Subprogram, types: Sequence[Type], hidden: int = 0
+) -> Assignment:
+    """The places by the calling convention, of Rust functions after so many words that debug information hides."""
     ours = systemv.assign if machine == "x86-64" else aapcs64.assign
     result = subprogram.result
     if subprogram.language != "rust":
         return ours(types, result)
-    rusts = rust.assign(machine, types, result)
+    rusts = rust.assign(machine, types, result, hidden)
     if function.raw.startswith(("_ZN", "_R")):
         return rusts
     # A function whose name isn't mangled is C's to call, or not: nothing says so.
@@ -125,20 +131,40 @@ def _assign(machine: str, function: Function, subprogram: Subprogram, types: Seq
 
 
 def _at_entry(
-    convention: _Convention,
-    formals: Sequence[Formal],
-    types: Sequence[Type],
-    locations: Sequence[Location],
-    assignment: Assignment,
-    changed: bool,
-) -> tuple[list[Place], bool]:
-    """Places at the first instruction; and does the function keep to the calling convention, as far as is known?"""
+    image: Image, convention: Convention, function: Function, subprogram: Subprogram, types: Sequence[Type]
+) -> tuple[list[Place], Assignment, bool]:
+    """Places at the first instruction; the convention; does the function keep to it, as far as is known?"""
+    address, formals = function.address, subprogram.formals
+    locations = [formal.location(address) for formal in formals]
     told = [_told(convention, location, type) for location, type in zip(locations, types)]
+    seen = _seen(image, subprogram, types, told)
+    evidence = [first or second for first, second in zip(told, seen)]
+    assignment = _assign(image.elf.machine, function, subprogram, types)
+    agreed = guess = not _changed(function, subprogram)
+    if _hides_environment(subprogram, types):
+        # Whatever a closure captured comes in before its parameters: a word, mostly its address.
+        shifted = [_assign(image.elf.machine, function, subprogram, types, hidden) for hidden in (1, 2, 0)]
+        assignment = next((one for one in shifted if _agree(evidence, one)), shifted[0])
+        pieces = [piece for place in evidence if place is not None for piece in place.pieces]
+        guess = guess and any(piece.kind in (REGISTER, STACK) for piece in pieces)
+    # All lives in the frame: nothing was optimised, and the first to be stored in a parameter's slot is what came in.
+    plain = all(map(_in_own_frame, locations))
     for index, expected in enumerate(assignment.parameters):
+        witness = seen[index]
         if expected is not None and all(piece.kind == ABSENT for piece in expected.pieces):
             told[index] = expected  # it is empty, whatever compilers say of it
-    agreed = not changed
-    guess = agreed
+        elif told[index] is not None:
+            continue
+        elif witness is not None and (expected is None or not _consistent(witness, expected)):
+            # Optimised code may store only parts, and slots have many uses. No standard rules Rust's convention.
+            if subprogram.language == "rust":
+                guess = False
+                if plain and sum(piece.size for piece in witness.pieces) == types[index].size:
+                    told[index] = witness
+            elif expected is not None and _comes_late(formals[index], address, expected):
+                told[index] = expected
+        elif expected is not None and (witness is not None or _comes_late(formals[index], address, expected)):
+            told[index] = expected
     for formal, place, expected, location in zip(formals, told, assignment.parameters, locations):
         if place is not None:
             if not _consistent(place, expected):
@@ -153,10 +179,47 @@ def _at_entry(
                 own = False
             place = expected if own else None
         places.append(place or absent(type))
-    return places, agreed
+    return places, assignment, agreed and not _may_drop_results(subprogram, locations)
 
 
-def _told(convention: _Convention, location: Location, type: Type) -> Place | None:
+def _hides_environment(subprogram: Subprogram, types: Sequence[Type]) -> bool:
+    """Is it a Rust closure or coroutine with captured variables? rustc describes these, and not what holds them.
+
+    Source: `hide closure environments` in rustc's compiler/rustc_codegen_ssa/src/mir/debuginfo.rs.
+    """
+    if subprogram.language != "rust" or not subprogram.name.startswith("{"):
+        return False
+    return not types or not ("_env#" in types[0].name or "closure-" in types[0].name)
+
+
+def _seen(
+    image: Image, subprogram: Subprogram, types: Sequence[Type], told: Sequence[Place | None]
+) -> list[Place | None]:
+    """Where those parameters that debug information doesn't tell yet come in, by what the first instructions do."""
+    found: list[Place | None] = [None] * len(types)
+    pending = {
+        index: formal for index, formal in enumerate(subprogram.formals) if told[index] is None and formal.has_location
+    }
+    if not pending:
+        return found
+    for address, state in incoming(image.elf, subprogram.low_pc, subprogram.high_pc):
+        for index, formal in [*pending.items()]:
+            location = formal.location(address)
+            pieces = _fit(location.pieces, types[index], location.indirect)
+            found[index] = state.place(pieces, location.indirect) if pieces is not None else None
+            if found[index] is not None:
+                del pending[index]
+    return found
+
+
+def _agree(evidence: Sequence[Place | None], assignment: Assignment) -> bool:
+    return all(
+        place is None or (expected is not None and _consistent(place, expected))
+        for place, expected in zip(evidence, assignment.parameters)
+    )
+
+
+def _told(convention: Convention, location: Location, type: Type) -> Place | None:
     """The place that debug information tells, if what it says is true already at the first instruction."""
     pieces = _fit(location.pieces, type, location.indirect)
     if pieces is None or all(piece.kind == ABSENT for piece in pieces):
@@ -173,12 +236,30 @@ def _told(convention: _Convention, location: Location, type: Type) -> Place | No
     return Place(tuple(result), location.indirect)
 
 
+def _comes_late(formal: Formal, address: int, expected: Place) -> bool:
+    """Does debug information begin to tell of a parameter a few instructions late, and then as the convention has it?
+
+    clang does so for a bool, gcc for a structure in registers of both kinds, rustc for what is passed by address.
+    """
+    if not formal.has_location or any(piece.kind != ABSENT for piece in formal.location(address).pieces):
+        return False
+    for later in range(address + 1, address + _LATE):
+        location = formal.location(later)
+        if any(piece.kind != ABSENT for piece in location.pieces):
+            pieces = _fit(location.pieces, formal.type, location.indirect) or ()
+            # Parts that were saved to the frame by then had to come from somewhere; the others tell from where.
+            left = tuple(piece for piece in pieces if not _is_own_frame(piece))
+            return bool(left) and _consistent(Place(left, location.indirect), expected)
+    return False
+
+
 def _in_own_frame(location: Location) -> bool:
     """Does the location lie in memory that the function is yet to set up?"""
-    return bool(location.pieces) and all(
-        piece.kind == "cfa" or (piece.kind == MEMORY and piece.register in _FRAME_REGISTERS)
-        for piece in location.pieces
-    )
+    return bool(location.pieces) and all(map(_is_own_frame, location.pieces))
+
+
+def _is_own_frame(piece: Piece) -> bool:
+    return piece.kind == "cfa" or (piece.kind == MEMORY and piece.register in _FRAME_REGISTERS)
 
 
 def _incoming(location: Location) -> Place | None:
@@ -195,6 +276,8 @@ def _consistent(place: Place, expected: Place | None) -> bool:
     """Does what debug information tells agree with the convention? Constants and missing parts don't contradict it."""
     if expected is None or place == expected:
         return True
+    if place.indirect != expected.indirect and place.pieces[0].kind != MEMORY:
+        return False
     by_address = all(piece.kind == MEMORY for piece in place.pieces) and expected.indirect
     if by_address:
         return place.pieces[0].register == expected.pieces[0].register and not place.pieces[0].offset

@@ -40,8 +40,12 @@ class Scalar(NamedTuple):
     floating: bool
 
 
-def assign(machine: str, parameters: Sequence[Type], result: Type | None) -> Assignment:
-    """Where parameters and the result of these types lie in a function with Rust's own convention."""
+def assign(machine: str, parameters: Sequence[Type], result: Type | None, hidden: int = 0) -> Assignment:
+    """Where parameters and the result of these types lie in a function with Rust's own convention.
+
+    Args:
+        hidden: so many words come before the parameters: what a closure captured, or its address.
+    """
     integers, results, floats, first, hidden_parameter = _ABIS[machine]
     used = 0
     place = None
@@ -57,7 +61,7 @@ def assign(machine: str, parameters: Sequence[Type], result: Type | None) -> Ass
             place = Place((Piece(REGISTER, _WORD, register=results[0]),), indirect=True) if used else None
         else:
             place = _Registers(results, floats, 0, 0).take(scalars)
-    registers = _Registers(integers, floats, used, first)
+    registers = _Registers(integers, floats, used + hidden, first)
     return Assignment(tuple(_parameter(type, registers) for type in parameters), place)
 
 
@@ -169,11 +173,14 @@ def _pair(first: Scalar, second: Scalar, size: int) -> tuple[Scalar, ...] | None
 
 def _of_variants(type: Type, depth: int) -> tuple[Scalar, ...] | None:
     """Enums with data: one variant's scalars if all others are empty, or the tag and what the variants share."""
+    full = [(variant, _fields(variant)) for variant in type.variants[:_MAX_VARIANTS]]
+    full = [(variant, fields) for variant, fields in full if fields]
+    if not type.members and len(full) == 1:  # there can be no values of the others: Result<Infallible, E>
+        member = full[0][0].member
+        return scalars_of(member.type, depth + 1) if member.type.size == type.size and not member.offset else None
     if not type.members or len(type.variants) > _MAX_VARIANTS:
         raise BinaryError(f"the type {type.name} has no discriminant, or too many variants")
     tag = type.members[0]
-    full = [(variant, _fields(variant)) for variant in type.variants]
-    full = [(variant, fields) for variant, fields in full if fields]
     if any(
         at < tag.offset + tag.type.size and tag.offset < at + part.size for _, fields in full for at, part in fields
     ):

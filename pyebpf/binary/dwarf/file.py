@@ -7,7 +7,8 @@ import os
 from collections.abc import Sequence
 
 from ...errors import BinaryError, Error
-from ..debugfile import DEBUG_DIRECTORY, separate
+from .. import debugfile
+from ..debugfile import DEBUG_DIRECTORY
 from ..elf import SHT_NOBITS, Elf
 from . import constants as c
 from .functions import Functions
@@ -38,24 +39,21 @@ class Dwarf:
         self._types = Types()
 
     @staticmethod
-    def of(elf: Elf, debug_root: str = "/") -> Dwarf | str:
+    def of(elf: Elf, debug_root: str = "/", holder: Elf | None = None) -> Dwarf | str:
         """The debug information of ``elf``, in it or in a separate file below ``debug_root``.
+
+        Args:
+            holder: what `debugfile.holder` found, if it was asked already; it is taken over.
 
         Returns:
             A sentence if there is none that can be read: why, and where it was looked for. ``elf`` must stay open as
             long as the result is used.
         """
-        opened: list[Elf] = []
-        holder = elf
-        if "debug_info" not in Sections(elf):
-            search = separate(elf, debug_root)
-            if search.elf is None:
-                return _missing(elf, search.tried, search.notes)
-            holder = search.elf
-            opened.append(holder)
-            if "debug_info" not in Sections(holder):
-                holder.close()
-                return f"no debug information in {elf.path}, nor in its debug file {holder.path}"
+        found_in = debugfile.holder(elf, debug_root) if holder is None else holder
+        if isinstance(found_in, str):
+            return found_in
+        holder = found_in
+        opened = [holder] if holder is not elf else []
         supplement = _supplement(holder, opened, debug_root)
         found = Dwarf(holder, opened, Info(Sections(supplement), "") if isinstance(supplement, Elf) else supplement)
         try:
@@ -104,13 +102,6 @@ def _is_elsewhere(top: Entry) -> bool:
 
 def _sentence(error: Exception) -> str:
     return str(error) if isinstance(error, BinaryError) else "it is damaged"
-
-
-def _missing(elf: Elf, tried: tuple[str, ...], notes: tuple[str, ...]) -> str:
-    reason = f"no debug information in {elf.path}"
-    if tried:
-        reason += f"; looked for a debug file at {', '.join(tried)}"
-    return "; ".join([reason, *notes])
 
 
 def _supplement(elf: Elf, opened: list[Elf], debug_root: str) -> Elf | str:

@@ -101,7 +101,7 @@ def locate(entry: Entry, address: int, size: int, frame: Entry, low_pc: int) -> 
         return _constant(entry, constant[1], size)
     if c.AT_LOCATION not in entry:
         return absent(size)
-    expression = _expression(entry, c.AT_LOCATION, address)
+    expression = _expression(entry, c.AT_LOCATION, address, low_pc)
     if not expression:
         return absent(size)
     try:
@@ -118,25 +118,51 @@ def _constant(entry: Entry, value: int | bytes, size: int) -> Location:
     return Location((Piece(CONSTANT, size, value=value & ((1 << 8 * min(size or 8, 64)) - 1)),))
 
 
-def _expression(entry: Entry, attribute: int, address: int) -> bytes:
-    """The expression that holds at ``address``; b"" if there is none."""
+def _expression(entry: Entry, attribute: int, address: int, low_pc: int) -> bytes:
+    """The expression that holds at ``address`` of the function at ``low_pc``; b"" if there is none."""
     form, value = entry.values[attribute]
     if isinstance(value, bytes):
         return value[:_MAX_EXPRESSION]
     unit = entry.unit
     if form not in (c.FORM_SEC_OFFSET, c.FORM_LOCLISTX, c.FORM_DATA4, c.FORM_DATA8):
         return b""
-    if unit.version < 5:
-        return _old_list(unit, value, address)
-    if form == c.FORM_LOCLISTX:
-        section, first = unit.info.sections["debug_loclists"], unit.base(c.AT_LOCLISTS_BASE)
+    section = unit.info.sections["debug_loc" if unit.version < 5 else "debug_loclists"]
+    if unit.version >= 5 and form == c.FORM_LOCLISTX:
+        first = unit.base(c.AT_LOCLISTS_BASE)
         slot = section.at(first + value * unit.offset_size, unit.offset_size)
         value = first + section.number(slot, unit.offset_size)
-    return _list(unit, value, address)
+    views = entry.number(c.AT_GNU_LOCVIEWS) if attribute == c.AT_LOCATION and address == low_pc else None
+    wanted = _Wanted(section, address, low_pc, None if views is None else section.at(views))
+    return _old_list(unit, value, wanted) if unit.version < 5 else _list(unit, value, wanted)
 
 
-def _old_list(unit: Unit, where: int, address: int) -> bytes:
-    """The expression for ``address`` in the list at ``where`` of .debug_loc (DWARF 4, 2.6.2)."""
+class _Wanted:
+    """The address whose expression is looked for in a location list.
+
+    GNU: of several entries that begin there one may be empty. It is for the first of several statements that the one
+    instruction belongs to; its view numbers say which (2.6.2 of DWARF 6; `DW_AT_GNU_locviews` of GCC). A parameter has
+    its caller's value in view 0 of the function's first instruction.
+    """
+
+    __slots__ = ("_address", "_at_entry", "_section", "_views")
+
+    def __init__(self, section: Section, address: int, low_pc: int, views: int | None) -> None:
+        """``views``: where the pairs of view numbers of this list are, one for each of its entries."""
+        self._section, self._address, self._at_entry, self._views = section, address, address == low_pc, views
+
+    def within(self, start: int, end: int) -> bool:
+        """Does the next entry of the list, from ``start`` to ``end``, tell of the address?"""
+        view = 0
+        if self._views is not None:
+            view, self._views = self._section.uleb(self._views)
+            _, self._views = self._section.uleb(self._views)
+        if self._at_entry and start == self._address:
+            return not view
+        return start <= self._address < end
+
+
+def _old_list(unit: Unit, where: int, wanted: _Wanted) -> bytes:
+    """The expression in the list at ``where`` of .debug_loc (DWARF 4, 2.6.2)."""
     section = unit.info.sections["debug_loc"]
     at, base = section.at(where), unit.top.address(c.AT_LOW_PC) or 0
     for _ in range(_MAX_LIST):
@@ -148,14 +174,14 @@ def _old_list(unit: Unit, where: int, address: int) -> bytes:
         if not start and not end:
             return b""
         size = section.number(at, 2)
-        if base + start & ADDRESSES <= address < base + end & ADDRESSES:
+        if wanted.within(base + start & ADDRESSES, base + end & ADDRESSES):
             return _block(section, at + 2, size)
         at += 2 + size
     raise BinaryError("a location list of the debug information has no end")
 
 
-def _list(unit: Unit, where: int, address: int) -> bytes:
-    """The expression for ``address`` in the list at ``where`` of .debug_loclists (7.7.3)."""
+def _list(unit: Unit, where: int, wanted: _Wanted) -> bytes:
+    """The expression in the list at ``where`` of .debug_loclists (7.7.3)."""
     section = unit.info.sections["debug_loclists"]
     at, base = section.at(where), unit.top.address(c.AT_LOW_PC) or 0
     default = b""
@@ -180,7 +206,7 @@ def _list(unit: Unit, where: int, address: int) -> bytes:
                 base = unit.indexed_address(first)
                 continue
             second, at = section.uleb(at)
-            if kind == _VIEW:  # GNU: which of several source lines at one address; of no concern here
+            if kind == _VIEW:  # of assemblers that don't know DW_AT_GNU_locviews
                 continue
             if kind == _OFFSET_PAIR:
                 start, end = base + first & ADDRESSES, base + second & ADDRESSES  # it may wrap: see ranges.py
@@ -192,10 +218,10 @@ def _list(unit: Unit, where: int, address: int) -> bytes:
             else:
                 raise BinaryError(f"a location list of the debug information has an entry of unknown kind {kind}")
         size, at = section.uleb(at)
-        if start <= address < end:
-            return _block(section, at, size)
         if kind == _DEFAULT:
             default = _block(section, at, size)
+        elif wanted.within(start, end):
+            return _block(section, at, size)
         at += size
     raise BinaryError("a location list of the debug information has no end")
 
@@ -257,7 +283,7 @@ class _Evaluation:
         frame = self._frame
         if frame is None or c.AT_FRAME_BASE not in frame:
             raise _Unknown
-        expression = _expression(frame, c.AT_FRAME_BASE, self._address)
+        expression = _expression(frame, c.AT_FRAME_BASE, self._address, self._low_pc)
         inner = _Evaluation(self._unit, self._address, None, self._low_pc)
         inner._data = Section("a location", expression, 0, len(expression))
         piece, indirect, end = inner._simple(0)

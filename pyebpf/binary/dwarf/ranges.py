@@ -152,7 +152,8 @@ class Ranges:
                 if version == 2 and address_size == 8 and not segment_size and unit is not None:
                     listed.add(origin + offset)
                     raw = section.data[first : end - (end - first) % 16]
-                    index.extend((low, low + length, unit) for low, length in _PAIR.iter_unpack(raw) if length)
+                    # What linkers drop, as other units have it too, is at 0: nearly all, where templates abound.
+                    index += [(low, low + length, unit) for low, length in _PAIR.iter_unpack(raw) if low and length]
                 at = end
         except BinaryError:
             pass

@@ -92,9 +92,6 @@ class Sections:
         self.elf = elf
         self._found: dict[str, Section] = {}
 
-    def __contains__(self, name: str) -> bool:
-        return self._header(name) is not None
-
     def __getitem__(self, name: str) -> Section:
         """The section of that name; an empty one if there is none.
 

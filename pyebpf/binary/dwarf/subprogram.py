@@ -84,8 +84,8 @@ class Subprogram:
     """
 
     __slots__ = (
-        "_chain", "_types", "external", "formals", "frame_base", "high_pc", "language", "linkage_name", "low_pc", "name",
-        "path", "producer", "standard", "variadic",
+        "_chain", "_types", "external", "formals", "frame_base", "high_pc", "language", "linkage_name", "low_pc",
+        "name", "path", "producer", "standard", "variadic",
     )  # fmt: skip
 
     def __init__(self, entry: Entry, types: Types, path: str) -> None:

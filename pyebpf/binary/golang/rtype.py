@@ -25,6 +25,13 @@ FLOAT32, FLOAT64, COMPLEX64, COMPLEX128, ARRAY, CHAN, FUNC, INTERFACE, MAP, POIN
 SLICE, STRING, STRUCT, UNSAFE_POINTER = range(23, 27)
 
 
+_BASIC = {
+    BOOL: "bool", INT: "int", INT8: "int8", INT16: "int16", INT32: "int32", INT64: "int64", UINT: "uint",
+    UINT8: "uint8", UINT16: "uint16", UINT32: "uint32", UINT64: "uint64", UINTPTR: "uintptr", FLOAT32: "float32",
+    FLOAT64: "float64", STRING: "string",
+}  # fmt: skip
+
+
 class RuntimeType:
     """A type as the running program knows it.
 
@@ -38,6 +45,11 @@ class RuntimeType:
 
     def __init__(self, name: str, kind: int, size: int) -> None:
         self.name, self.kind, self.size = name, kind, size
+
+    @property
+    def basic(self) -> str:
+        """The predeclared type that it is made of: "int" for ``type level int``; "" if it is something else."""
+        return _BASIC.get(self.kind, "")
 
     def __repr__(self) -> str:
         return f"<RuntimeType {self.name}>"

@@ -38,10 +38,12 @@ _DICTIONARY = ".dict"
 _UNNAMED = re.compile(r"~[bp]\d+|_")
 _SHAPED = re.compile(r"\[go\.shape\.")
 _CLOSURE = re.compile(r"\.(?:func\d+|gowrap\d+|deferwrap\d+|\d+)(?:[.-]|\Z)|-range\d+|-fm\Z")
+_METHOD = re.compile(r"\(\*(\w+)\)\.\w+\Z")
 _RECEIVER_FIRST = (1, 20)  # before, the dictionary of a generic method came before its receiver
 # Bounds for parameters that debug information left out.
 _MAX_LEFT_OUT = 4
 _MAX_GUESSES = 256
+_MAX_SHIFTED = 64
 
 
 class _Guess(NamedTuple):
@@ -179,8 +181,8 @@ class _View:
         input_types = [inputs[index].type for index in solid]
         told = [self._told(inputs[index], type) for index, type in zip(solid, input_types)]
         if not self._registers:
-            # Of a string of which only the length is used, Go 1.15 tells the place of the length.
-            told = [place if _is_word(type) else None for place, type in zip(told, input_types)]
+            # Of a string of which only the length is used, Go 1.15 tells the place of the length as if it were its own.
+            told = [place if _is_word(type) else _in_one(place, type) for place, type in zip(told, input_types)]
         stream = self._stream()
         skips = self._skips(len(solid) < len(inputs))
         guesses: list[tuple[_Guess, abi.Assignment]] = []
@@ -287,6 +289,8 @@ class _View:
 
     def _with_left_out(self, known: _Guess, stream: bytes | None) -> Iterator[_Guess]:
         """``known`` with parameters put in between that debug information left out, as tracebacks tell of them."""
+        if not self._registers:
+            yield from self._with_receiver(known)
         if stream is None:
             return
         elements, whole = arginfo.elements(stream)
@@ -305,6 +309,22 @@ class _View:
                 if budget < 0:
                     return
                 yield guess
+
+    def _with_receiver(self, known: _Guess) -> Iterator[_Guess]:
+        """``known`` with the receiver, if debug information left it out because it has no name, as in the methods that
+        the compiler makes for embedded fields.
+
+        Other parameters without a name may be missing too. How much room all of them take together is known; where
+        small ones could hide in what is lost to alignment, the guesses with them speak against the others.
+        """
+        method = _METHOD.search(self._subprogram.name)
+        if method is None or (known.types and known.types[0].name.rpartition(".")[2].lstrip("*") == method[1]):
+            return
+        guess = _insert(known, 0, Type(types.POINTER, "", _WORD, align=_WORD))
+        yield guess
+        for position in range(1, min(len(guess.types), _MAX_SHIFTED) + 1):
+            for size in (1, 2, 4):
+                yield _insert(guess, position, Type(types.UINT, "", size, align=size))
 
     # -- in the middle
 
@@ -330,6 +350,16 @@ class _View:
                     place = None
             parameters.append(_parameter(formal, place))
         return parameters
+
+
+def _in_one(place: Place | None, type: Type) -> Place | None:
+    """A value on the stack of which all parts are told, each where it should be beside the others; else None."""
+    if place is None or len(place.pieces) < 2:
+        return None
+    start = place.pieces[0].offset - place.pieces[0].at
+    if any(piece.kind != STACK or piece.offset != start + piece.at for piece in place.pieces):
+        return None
+    return Place((Piece(STACK, type.size, offset=start),))
 
 
 def _parameter(formal: Formal, place: Place | None) -> Parameter:

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: BSD-2-Clause
+
+//go:build !go1.20
+// +build !go1.20
+
+package main
+
+func join(parts ...error) error {
+	return parts[0]
+}
