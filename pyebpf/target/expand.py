@@ -191,7 +191,7 @@ class Expander:
     def _interface(self, operand: Operand, depth: int) -> Shape:
         kind, side = operand.type, self._reader.side(operand)
         table = self._reader.word(operand)
-        # The table's steps check indices. Behind them the plain address will do, and must: a text sets a length of its own.
+        # The table's steps check indices. Behind them the plain address must do: a text sets a length of its own.
         place = operand.address
         again = operand if place is None else operand._replace(address=Address.by(place.plain, place.offset))
         data = self._reader.word(again, 8)

@@ -39,7 +39,8 @@ long chosen(long x) __attribute__((ifunc("choose")));
 static void *choose(void) { return plain; }
 __asm__(".text\n.globl trap\n.type trap,@function\ntrap: int3\nret\n.size trap,.-trap\n");
 #define ASSEMBLY(name, code) \
-    __asm__(".text\n.globl " #name "\n.type " #name ",@function\n" #name ": " code "\nret\n.size " #name ",.-" #name "\n")
+    __asm__(".text\n.globl " #name "\n.type " #name ",@function\n" #name ": " code "\nret\n" \
+            ".size " #name ",.-" #name "\n")
 ASSEMBLY(vex_or, "vpor %xmm1, %xmm0, %xmm0");
 ASSEMBLY(vex_high, "vpor %xmm9, %xmm0, %xmm0");
 ASSEMBLY(vex_gather, "vpgatherdd %ymm2, (%rdi,%ymm1,4), %ymm0");
