@@ -22,7 +22,7 @@ EXAMPLES = (
     "pyebpf trace './server:main.(*Arith).Mul' args.A args.B --ret reply.C",
     "pyebpf trace --all-args -U './server:main.*'            # all arguments, and who calls",
     "pyebpf trace 'c:open*' arg0:str --ret retval --filter 'retval < 0'",
-    "pyebpf trace './server:main.(*Arith).Mul+92' arg0       # inside a function",
+    "pyebpf trace './server:main.(*Arith).Mul+18' 'reg(\"di\")' # inside a function",
 )
 EXPRESSIONS = """\
 expressions:
@@ -30,6 +30,7 @@ expressions:
   arg0, sarg0, ret0, retval, reg("r14")  by position, register or stack slot, with a type: arg0:str, arg1:u32
   *(u64)(arg2+8)                         memory
   latency pid tid goid uid cpu comm      of the call
+  ret(EXPR)                              as at the return
   LABEL=EXPR                             shown under another name
 pyebpf list -v TARGET shows what a function has."""
 

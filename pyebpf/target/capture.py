@@ -34,6 +34,7 @@ class Question(NamedTuple):
         condition: which calls are wanted, "" for all.
         all_arguments: every parameter, before `values`.
         strsize: most bytes of a text to capture.
+        brief: what is captured is to be a key: leave out what only few values have.
     """
 
     values: tuple[str, ...] = ()
@@ -41,6 +42,7 @@ class Question(NamedTuple):
     condition: str = ""
     all_arguments: bool = False
     strsize: int = 80
+    brief: bool = False
 
 
 class Column(NamedTuple):
@@ -141,7 +143,7 @@ class _Function:
         self.entry, self.on_return = Side(layout.limits, False), Side(layout.limits, True)
         reader = Reader(self.entry, self.on_return, signature.depth)
         self._names = Names(signature, reader, layout.registers)
-        self._expander = Expander(reader, question.strsize)
+        self._expander = Expander(reader, question.strsize, question.brief)
         self.columns: list[Column] = []
         if question.all_arguments:
             self._all_arguments(signature)

@@ -62,13 +62,15 @@ class Expander:
 
     Args:
         strsize: most bytes of a text.
+        brief: leave out what only few values have: what is kept is a key, and keys are small.
     """
 
-    __slots__ = ("_leaves", "_reader", "_strsize")
+    __slots__ = ("_brief", "_leaves", "_reader", "_strsize")
 
-    def __init__(self, reader: Reader, strsize: int) -> None:
+    def __init__(self, reader: Reader, strsize: int, brief: bool) -> None:
         self._reader = reader
         self._strsize = strsize
+        self._brief = brief
         self._leaves = 0
 
     def keep(self, operand: Operand) -> Shape:
@@ -212,7 +214,7 @@ class Expander:
                 texts[0] = self._held_text(side, data, 0)
             if kind.name == "error" and depth <= 1:
                 texts[16] = self._held_text(side, data, 16)
-                few = side.values < _FEW
+                few = side.values < _FEW and not self._brief
                 for offset in _CAUSES:
                     inner[offset] = self._cause(side, data, offset)
                 if few:

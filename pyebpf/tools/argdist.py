@@ -312,7 +312,7 @@ def argdist(
     asked: list[tuple[Spec, Asked]] = []
     try:
         for spec in specs:
-            question = Question(spec.expressions, (), filter, False, strsize)
+            question = Question(spec.expressions, (), filter, strsize=strsize, brief=True)
             one = ask(
                 "argdist", question, targets, pid, command, regex=regex, returns=False, max_probes=max_probes,
                 allow_uretprobe=allow_uretprobe,

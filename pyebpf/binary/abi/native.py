@@ -147,6 +147,11 @@ def _at_entry(
         assignment = next((one for one in shifted if _agree(evidence, one)), shifted[0])
         pieces = [piece for place in evidence if place is not None for piece in place.pieces]
         guess = guess and any(piece.kind in (REGISTER, STACK) for piece in pieces)
+    for index, (formal, expected) in enumerate(zip(formals, assignment.parameters)):
+        place = told[index]
+        if formal.everywhere and place is not None and (expected is None or not _consistent(place, expected)):
+            # gcc tells so of an __int128: the registers it is moved to, not those it comes in.
+            told[index] = expected if guess and subprogram.language != "rust" else None
     # All lives in the frame: nothing was optimised, and the first to be stored in a parameter's slot is what came in.
     plain = all(map(_in_own_frame, locations))
     for index, expected in enumerate(assignment.parameters):

@@ -33,9 +33,12 @@ class Formal:
         artificial: the compiler made it: `this`, and the like (DW_AT_artificial).
         is_result: a result of a Go function (DW_AT_variable_parameter).
         has_location: there is an attribute that says where it is; that needn't cover the address asked for.
+        everywhere: that is one place for the whole function, though compilers mean: once it has got there.
     """
 
-    __slots__ = ("_entry", "_frame", "_low_pc", "_typed", "_types", "artificial", "has_location", "is_result", "name")
+    __slots__ = (
+        "_entry", "_frame", "_low_pc", "_typed", "_types", "artificial", "everywhere", "has_location", "is_result", "name"
+    )  # fmt: skip
 
     def __init__(self, chain: list[Entry], types: Types, frame: Entry, low_pc: int) -> None:
         """``chain``: the entry, and those it refers to as its origin; ``frame``: the function's entry."""
@@ -46,6 +49,7 @@ class Formal:
         self.artificial = any(entry.flag(c.AT_ARTIFICIAL) for entry in chain)
         self.is_result = any(entry.flag(c.AT_VARIABLE_PARAMETER) for entry in chain)
         self.has_location = c.AT_LOCATION in chain[0] or c.AT_CONST_VALUE in chain[0]
+        self.everywhere = c.AT_LOCATION in chain[0] and isinstance(chain[0].values[c.AT_LOCATION][1], bytes)
 
     @property
     def type(self) -> Type:
