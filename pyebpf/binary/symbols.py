@@ -33,6 +33,8 @@ _LOOK_BACK = 16
 # Names to consider for each part of a misspelt one.
 MAX_RESEMBLING = 300
 _SHORT_WORD = 6
+# What GCC appends to the name of a copy, gcc/cgraphclones.cc and its callers.
+_COPY = r"(?:\.(?:constprop|isra|part)(?:\.\d+)*)+"
 
 
 class Symbol(NamedTuple):
@@ -262,6 +264,12 @@ class SymbolTable:
                 if part and (not number or (number[0] == "." and number[1:].isdigit())):
                     self._cold.setdefault(base, []).append((symbol.address, symbol.size))
         return tuple(sorted({part for name in names for part in self._cold.get(name, ())}))
+
+    def copies_of(self, name: str) -> list[Symbol]:
+        """The copies of a function that GCC made for some of its callers: "NAME.constprop.0", "NAME.isra.0.part.0"."""
+        copy = re.compile(_COPY)
+        found = self.search(required=(name.encode("utf-8", "surrogateescape") + b".",))
+        return [one for one in found if one.name.startswith(f"{name}.") and copy.fullmatch(one.name, len(name))]
 
     def mentions(self, pattern: bytes) -> bool:
         """Does a regular expression match anywhere in the string tables: a function, a variable, or an import?"""

@@ -80,11 +80,30 @@ class Resolution(NamedTuple):
     notes: tuple[str, ...]
     images: Mapping[tuple[int, int], Image]
 
-    def inlined(self) -> tuple[str, ...]:
-        """Notes about calls that will not be seen because the Go compiler put the function's body in their place.
+    def unseen(self) -> tuple[str, ...]:
+        """Notes about calls that will not be seen, as they are of another copy of the function.
 
-        Takes 20 ms for a small program and half a second for a large one, so ask when the probes are in place.
+        The Go compiler puts copies in calls' places, GCC makes some for certain callers.
+
+        Takes 20 ms for a small Go program and half a second for a large one, so ask when the probes are in place.
         """
+        return self._inlined() + self._copied()
+
+    def _copied(self) -> tuple[str, ...]:
+        native = [probe for probe in self.probes if probe.go is None]
+        if len(native) > _MAX_INLINED:
+            return ()
+        probed = {(probe.image_id, probe.function.address) for probe in native}
+        notes = []
+        for probe in native:
+            copies = self.images[probe.image_id].symbols.copies_of(probe.function.raw)
+            names = [one.name for one in copies if (probe.image_id, one.address) not in probed]
+            if names:
+                what = f"some callers have copies of it ({some(names)})"
+                notes.append(f"{probe.function.name}: {what}; those calls are not seen")
+        return tuple(notes)
+
+    def _inlined(self) -> tuple[str, ...]:
         notes = []
         for image_id, image in self.images.items():
             names = [probe.function.name for probe in self.probes if probe.go and probe.image_id == image_id]

@@ -83,7 +83,7 @@ class Session:
         """
         if self._notes is None:
             resolution = self._probes.resolution
-            self._notes = self._own_notes + resolution.notes + resolution.inlined()
+            self._notes = self._own_notes + resolution.notes + resolution.unseen()
         return self._notes
 
     @property

@@ -628,10 +628,10 @@ def test_go_inlining(server: Path) -> None:
         resolve([f"{server}:main.small"], returns=False)
     assert "go:noinline" in str(caught.value.hint)
     resolution = resolve([f"{server}:main.both"], returns=True)
-    [note] = resolution.inlined()
+    [note] = resolution.unseen()
     assert re.match(r"main\.both: also inlined at 1 place \(main\.caller\); those calls are not seen", note)
-    assert resolve([f"{server}:main.caller"], returns=True).inlined() == ()
-    [note] = resolve([f"{server}:runtime.m*"], returns=False).inlined()
+    assert resolve([f"{server}:main.caller"], returns=True).unseen() == ()
+    [note] = resolve([f"{server}:runtime.m*"], returns=False).unseen()
     assert "not seen" in note
 
 
@@ -682,3 +682,22 @@ def test_wildcard_for_inlined_functions(server: Path) -> None:
     assert "go:noinline" in str(caught.value.hint)
     with pytest.raises(TargetNotFound, match=r"main\.small: no out-of-line body"):
         resolve([f"{server}:main\\.sm.ll"], returns=False, regex=True)
+
+
+def test_copies_for_some_callers(tmp_path: Path) -> None:
+    """gcc calls a copy with the constant in it; who traces the function alone doesn't see these calls."""
+    source = tmp_path / "copies.c"
+    source.write_text(
+        "volatile int sink;\n"
+        "__attribute__((noinline)) int work(int a, int b, int c)\n"
+        "{ for (int i = 0; i < a; i++) { if (b == 3) sink += c; else sink -= b; } return sink; }\n"
+        "int main(int argc, char **argv)\n"
+        "{ for (int i = 0; i < 1000; i++) work(i, 3, argc), work(i + 1, 3, argc); return 0; }\n"
+    )
+    program = tmp_path / "copies"
+    subprocess.run(["gcc", "-O3", "-o", program, source], check=True)
+    symbols = subprocess.run(["nm", program], capture_output=True, text=True, check=True).stdout
+    assert "work.constprop.0" in symbols
+    [note] = resolve([f"{program}:work"], returns=False).unseen()
+    assert "work.constprop.0" in note
+    assert resolve([f"{program}:work*"], returns=False).unseen() == ()

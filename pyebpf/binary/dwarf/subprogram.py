@@ -37,7 +37,8 @@ class Formal:
     """
 
     __slots__ = (
-        "_entry", "_frame", "_low_pc", "_typed", "_types", "artificial", "everywhere", "has_location", "is_result", "name"
+        "_entry", "_frame", "_low_pc", "_typed", "_types", "artificial", "everywhere", "has_location", "is_result",
+        "name",
     )  # fmt: skip
 
     def __init__(self, chain: list[Entry], types: Types, frame: Entry, low_pc: int) -> None:
