@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from ..target import shape as shapes
 from ..target.shape import Number, TextBytes
+from ..tools.decoder import TEXT_CUT, Plain, PlainField
 from ..tools.values import (
-    TEXT_CUT,
     Absent,
     Array,
     Char,
@@ -19,8 +19,6 @@ from ..tools.values import (
     EnumValue,
     Hex,
     Interface,
-    Plain,
-    PlainField,
     Pointer,
     Record,
     Rune,

@@ -11,6 +11,7 @@ from pyebpf.errors import TargetError
 from pyebpf.target.capture import Question
 from pyebpf.target.command import Command
 from pyebpf.target.shape import FLOAT, RETURN_SLOTS, Number
+from pyebpf.tools.decoder import Decoder
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
 from pyebpf.tools.histogram import Row
 from pyebpf.tools.probes import Losses, Probes
@@ -18,7 +19,7 @@ from pyebpf.tools.questions import Asked, ask
 from pyebpf.tools.session import IntervalSession
 from pyebpf.tools.stripes import Stripes
 from pyebpf.tools.typenames import TypeNames
-from pyebpf.tools.values import Decoder, Value
+from pyebpf.tools.values import Value
 
 DEFAULT_STRSIZE = 80  # as bcc's argdist
 

@@ -14,12 +14,13 @@ from pyebpf.target.capture import Column, Plan, Question
 from pyebpf.target.command import Command
 from pyebpf.target.stacks import Frame
 from pyebpf.tools.calls import CallSession
+from pyebpf.tools.decoder import Decoder
 from pyebpf.tools.frames import NO_KERNEL_STACK, Frames, RecordStacks, walk_is_whole
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
 from pyebpf.tools.questions import Asked, ask
 from pyebpf.tools.session import TracedFunction
 from pyebpf.tools.typenames import TypeNames
-from pyebpf.tools.values import Decoder, Value
+from pyebpf.tools.values import Value
 
 DEFAULT_STRSIZE = 80  # as bcc's trace
 

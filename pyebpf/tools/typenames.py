@@ -10,7 +10,7 @@ from pyebpf.binary.image import Image
 from pyebpf.errors import BinaryError, Error
 from pyebpf.target.process import Mapping as Mapped
 from pyebpf.target.process import Process, identity
-from pyebpf.tools.values import GoType
+from pyebpf.tools.interfaces import GoType
 
 _MAX_PROCESSES = 1024
 _PAGE_MASK = ~0xFFF

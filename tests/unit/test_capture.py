@@ -18,7 +18,8 @@ from pyebpf.core.object import open_bundled
 from pyebpf.errors import TargetError
 from pyebpf.output.values import text_of
 from pyebpf.target.capture import Plan, PlanLayout, Question, compile
-from pyebpf.tools.values import Decoder, GoType
+from pyebpf.tools.decoder import Decoder
+from pyebpf.tools.interfaces import GoType
 
 
 def _layout() -> PlanLayout:

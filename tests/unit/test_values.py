@@ -13,14 +13,13 @@ from pyebpf.output.values import Line, line_of, quoted, text_of
 from pyebpf.target import shape
 from pyebpf.target.capture import Column
 from pyebpf.target.shape import Chars, Gone, Number, TextBytes
+from pyebpf.tools.decoder import TEXT_CUT, Decoder
 from pyebpf.tools.values import (
-    TEXT_CUT,
     Absent,
     Array,
     Char,
     Choices,
     Container,
-    Decoder,
     Duration,
     EnumValue,
     Hex,
