@@ -3,7 +3,7 @@
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include "argdist.h"
-#include "include/plan.bpf.h"
+#include "include/capture.bpf.h"
 #include "include/log2.bpf.h"
 #include "include/stripes.bpf.h"
 

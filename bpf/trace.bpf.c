@@ -3,7 +3,7 @@
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include "trace.h"
-#include "include/plan.bpf.h"
+#include "include/capture.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
