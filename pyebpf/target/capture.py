@@ -198,7 +198,10 @@ class _Function:
         except Missing as error:
             if error.floating:
                 return Gone(str(error))
-            raise TargetError(f"{operand.text} can't be read: {error}", hint=error.hint) from None
+            hint = error.hint
+            if operand.result and not hint:
+                hint = "the compiler changed how it returns; ret0 shows the first result register, whatever is in it"
+            raise TargetError(f"{operand.text} can't be read: {error}", hint=hint) from None
 
     def _shown(self, operand: Operand) -> Shape:
         """A value among others: what isn't there doesn't prevent the others."""

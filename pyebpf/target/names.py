@@ -206,7 +206,7 @@ class Names:
         if results and kind is WORD:
             return self.root(results[0], "retval", True, True)
         if not results and not self._signature.reason:
-            raise TargetError("the function returns nothing")
+            raise TargetError("the function returns nothing", hint="to see its returns and their times ask for latency")
         return self._of_results(kind, "retval", 0, max(1, -(-kind.size // 8)))
 
     def _register(self, name: str, kind: Type, on_return: bool) -> Operand:
