@@ -105,9 +105,15 @@ Value = Union[
 
 
 def as_json(value: Value) -> Any:
-    """A value as JSON has it: numbers, texts, lists and objects; what could not be read is {"unreadable": reason}."""
+    """A value as JSON has it: numbers, texts, lists and objects.
+
+    What was cut is {"text": …, "length": bytes or null} or {"items": […], "length": items}; what could not be read is
+    {"unreadable": reason}; what isn't there is {"absent": reason}.
+    """
     if isinstance(value, Text):
-        return str(value)
+        if value.length == len(value.data):
+            return str(value)
+        return {"text": str(value), "length": value.length if value.length >= 0 else None}
     if isinstance(value, Rune):
         return chr(value) if value < 0x110000 else int(value)
     if isinstance(value, EnumValue):
@@ -117,7 +123,8 @@ def as_json(value: Value) -> Any:
             return [as_json(field) for _, field in value.fields]
         return {name or "…": as_json(field) for name, field in value.fields}
     if isinstance(value, Array):
-        return [as_json(item) for item in value.items]
+        items = [as_json(item) for item in value.items]
+        return items if len(items) == value.length else {"items": items, "length": value.length}
     if isinstance(value, Container):
         return {"type": value.type, "len": value.length}
     if isinstance(value, Choices):
