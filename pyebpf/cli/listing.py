@@ -51,15 +51,14 @@ def print_targets(arguments: argparse.Namespace, *, returns: bool, signatures: b
     finally:
         if command:
             command.close()
-    known: Sequence[Signature | None] = [None] * len(resolution.probes)
+    show = _print_json if arguments.json else _print_text
     if signatures:
-        from pyebpf.tools.questions import signatures_of
+        from pyebpf.tools.questions import DebugFiles
 
-        known = signatures_of(resolution)
-    if arguments.json:
-        _print_json(resolution, returns, known)
+        with DebugFiles() as debug:
+            show(resolution, returns, debug.signatures_of(resolution))
     else:
-        _print_text(resolution, returns, known)
+        show(resolution, returns, [None] * len(resolution.probes))
     return exits.TRACED
 
 

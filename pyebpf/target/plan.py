@@ -69,10 +69,9 @@ class Planner:
         if displacement:
             function = function._replace(name=f"{function.name}+{displacement:#x}")
         entry = function.offset + (displacement or 0)
-        if _is_trap(image, function.address + (displacement or 0)):
-            return "begins with a trap instruction"
-        if _is_misread_by_the_kernel(image, function.address + (displacement or 0)):
-            return "begins with an AVX instruction that Linux takes for another: a probe would break it"
+        reason = _unfit(image, function.address + (displacement or 0))
+        if reason is not None:
+            return reason
         probe = Probe(
             function,
             file.path,
@@ -97,6 +96,9 @@ class Planner:
         sites = program.sites(code, self.returns)
         if self.returns and not sites.returns:
             return sites.reason or "has no return instruction"
+        reason = _unfit(image, sites.entry) if at_entry else None  # behind the stack check
+        if reason is not None:
+            return reason
         return probe._replace(
             entry=image.elf.offset_of(sites.entry) if at_entry else probe.entry,
             returns=tuple(image.elf.offset_of(address) for address in sites.returns),
@@ -171,6 +173,15 @@ class Planner:
         if self.executable:
             return [self.images.of(file) for file in locate("", (), self.executable, [])]
         return [self.images.of(file) for process in self.processes for file in locate("", [process], None, [])]
+
+
+def _unfit(image: Image, address: int) -> str | None:
+    """Why no probe may be placed on the instruction at `address`, or None."""
+    if _is_trap(image, address):
+        return "begins with a trap instruction"
+    if _is_misread_by_the_kernel(image, address):
+        return "begins with an AVX instruction that Linux takes for another: a probe would break it"
+    return None
 
 
 def _is_misread_by_the_kernel(image: Image, address: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyebpf.binary.signature import Signature
 from pyebpf.core.object import Object, open_bundled
@@ -14,6 +14,9 @@ from pyebpf.target.command import Command
 from pyebpf.target.probe import Resolution, Skipped
 from pyebpf.tools.probes import Probes
 from pyebpf.tools.session import resolve_for
+
+if TYPE_CHECKING:
+    from pyebpf.binary.signatures import DebugInfo
 
 _OF_THE_RETURN = r"\b(?:ret[0-9]*|retval|latency)\b"
 # Calls in progress and threads that the kernel keeps: fewer if much is captured of each.
@@ -117,8 +120,9 @@ def ask(
                 allow_uretprobe=allow_uretprobe,
             )
             nothing = question == Question(strsize=question.strsize)
-            signatures = [_NOTHING] * len(resolution.probes) if nothing else signatures_of(resolution)
-            plan = compile(question, signatures, layout)
+            with DebugFiles() as debug:
+                signatures = [_NOTHING] * len(resolution.probes) if nothing else debug.signatures_of(resolution)
+                plan = compile(question, signatures, layout)
             if returns or not plan.returns:
                 return Asked(obj, *_answerable(resolution, pids, plan, obj), returns)
             returns = True  # a result was asked for by its name
@@ -127,20 +131,35 @@ def ask(
         raise
 
 
-def signatures_of(resolution: Resolution) -> list[Signature]:
-    """What each probe can be asked for."""
-    from pyebpf.binary.signatures import DebugInfo, signature_of
+class DebugFiles:
+    """The debug information that signatures come from, for use as a context manager.
 
-    debug: dict[str, DebugInfo] = {}
-    found = []
-    for probe in resolution.probes:
-        image = resolution.images[probe.image_id]
-        if image.debug_root not in debug:
-            debug[image.debug_root] = DebugInfo(image.debug_root)
-        address = image.elf.vaddr_of(probe.entry)
-        assert address is not None  # `resolve` took the offset from an address
-        found.append(signature_of(image, probe.function, address, debug=debug[image.debug_root]))
-    return found
+    A signature's types are read when they are looked at, which is possible until the end of the block.
+    """
+
+    def __init__(self) -> None:
+        self._by_root: dict[str, DebugInfo] = {}
+
+    def __enter__(self) -> DebugFiles:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for debug in self._by_root.values():
+            debug.close()
+
+    def signatures_of(self, resolution: Resolution) -> list[Signature]:
+        """What each probe can be asked for."""
+        from pyebpf.binary.signatures import DebugInfo, signature_of
+
+        found = []
+        for probe in resolution.probes:
+            image = resolution.images[probe.image_id]
+            if image.debug_root not in self._by_root:
+                self._by_root[image.debug_root] = DebugInfo(image.debug_root)
+            address = image.elf.vaddr_of(probe.entry)
+            assert address is not None  # `resolve` took the offset from an address
+            found.append(signature_of(image, probe.function, address, debug=self._by_root[image.debug_root]))
+        return found
 
 
 def _answerable(resolution: Resolution, pids: tuple[int, ...], plan: Plan, obj: Object) -> tuple[
