@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pyebpf.cli import options
 from pyebpf.cli.listing import print_targets
-from pyebpf.cli.run import Run
+from pyebpf.cli.run import Run, call_fields
 from pyebpf.cli.watch import Watch
 from pyebpf.output import folded
 from pyebpf.output.text import safe
@@ -127,21 +127,7 @@ class _Printer:
 
 
 def _as_json(call: SlowCall) -> dict[str, object]:
-    return {
-        "time_ns": call.time,
-        "duration_ns": call.duration,
-        "function": call.function.name,
-        "path": call.function.path,
-        "pid": call.pid,
-        "tid": call.tid,
-        "comm": call.comm,
-        "goroutine": call.goroutine,
-        "result": call.result,
-        "arguments": list(call.arguments),
-        "user_stack": [frame.name for frame in call.user_stack],
-        "kernel_stack": [frame.name for frame in call.kernel_stack],
-        "stack_error": call.stack_error,
-    }
+    return call_fields(call, result=call.result, arguments=list(call.arguments))
 
 
 def _threshold(text: str) -> float:

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from pyebpf.cli import exits
 from pyebpf.cli.watch import Watch
@@ -16,6 +17,10 @@ from pyebpf.target.command import Command
 from pyebpf.target.probe import Skipped
 from pyebpf.tools.probes import Losses
 from pyebpf.tools.session import Session
+
+if TYPE_CHECKING:
+    from pyebpf.tools.funcslower import SlowCall
+    from pyebpf.tools.trace import Call
 
 _SHOWN_SKIPS = 5
 
@@ -43,6 +48,24 @@ def write(text: str) -> None:
 
 def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def call_fields(call: Call | SlowCall, **own: object) -> dict[str, object]:
+    """A call as JSON has it; `own`: what only this tool knows of it."""
+    return {
+        "time_ns": call.time,
+        "duration_ns": call.duration,
+        "function": call.function.name,
+        "path": call.function.path,
+        "pid": call.pid,
+        "tid": call.tid,
+        "comm": call.comm,
+        "goroutine": call.goroutine,
+        **own,
+        "user_stack": [frame.name for frame in call.user_stack],
+        "kernel_stack": [frame.name for frame in call.kernel_stack],
+        "stack_error": call.stack_error,
+    }
 
 
 class Run:

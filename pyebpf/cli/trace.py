@@ -10,7 +10,7 @@ from typing import Any
 
 from pyebpf.cli import options
 from pyebpf.cli.listing import print_targets
-from pyebpf.cli.run import Run, write
+from pyebpf.cli.run import Run, call_fields, write
 from pyebpf.cli.watch import Watch
 from pyebpf.core.ringbuf import Run as Records
 from pyebpf.output.text import safe
@@ -228,18 +228,8 @@ class _Threads(dict[tuple[Any, ...], str]):
 
 
 def _as_json(call: Call) -> dict[str, object]:
-    return {
-        "time_ns": call.time,
-        "duration_ns": call.duration,
-        "function": call.function.name,
-        "path": call.function.path,
-        "pid": call.pid,
-        "tid": call.tid,
-        "comm": call.comm,
-        "goroutine": call.goroutine,
-        "args": {label: as_json(value) for label, value in call.args.items()},
-        "ret": {label: as_json(value) for label, value in call.ret.items()},
-        "user_stack": [frame.name for frame in call.user_stack],
-        "kernel_stack": [frame.name for frame in call.kernel_stack],
-        "stack_error": call.stack_error,
-    }
+    return call_fields(
+        call,
+        args={label: as_json(value) for label, value in call.args.items()},
+        ret={label: as_json(value) for label, value in call.ret.items()},
+    )

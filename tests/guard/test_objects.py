@@ -10,6 +10,9 @@ from types import ModuleType
 
 import pytest
 
+from pyebpf.core.object import open_bundled
+from pyebpf.tools.decoder import TEXT_CUT
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -61,3 +64,9 @@ def test_registers_are_the_kernels(builder: ModuleType) -> None:
     names = ("r15", "r14", "bp", "bx", "r11", "r8", "ax", "cx", "dx", "si", "di", "orig_ax", "ip", "flags", "sp")
     expected = (0, 8, 32, 40, 48, 72, 80, 88, 96, 104, 112, 120, 128, 144, 152)
     assert tuple(kernel.field_offset(f"pt_regs.{name}") for name in names) == expected
+
+
+def test_a_number_that_python_repeats() -> None:
+    """The decoder knows no object; so it has this one by heart."""
+    with open_bundled("trace") as obj:
+        assert obj.btf.enumerators("text_length")["TEXT_CUT"] == TEXT_CUT
