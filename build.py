@@ -2,7 +2,8 @@
 """Builds what the Python sources alone don't hold: the cffi binding and the eBPF objects.
 
 ``ffibuilder`` is cffi's builder for libbpf (out-of-line ABI mode: the result is a Python module, no compiler).
-``compile_objects`` drives clang: every ``bpf/*.bpf.c`` becomes an object for each architecture, all from one clang.
+``compile_objects`` drives clang: every ``*.bpf.c`` below ``bpf/`` becomes an object for each architecture, all
+from one clang.
 
 Run as a program it compiles into ``pyebpf/``, so that the checkout itself can be imported::
 
@@ -69,7 +70,7 @@ def compile_object(source: Path, target: Path, arch: str) -> None:
 def compile_objects(output: Path, force: bool = False) -> list[Path]:
     """Compiles every program for every architecture into ``output/ARCH/NAME.bpf.o``; returns the paths."""
     ready = os.environ.get("PYEBPF_OBJECTS")
-    sources = sorted((ROOT / "bpf").glob("*.bpf.c"))
+    sources = sorted((ROOT / "bpf").rglob("*.bpf.c"), key=lambda path: path.name)
     headers = [*(ROOT / "bpf").rglob("*.h"), *(ROOT / "vmlinux").rglob("*.h"), Path(__file__)]
     newest_header = max(path.stat().st_mtime for path in headers)
     objects = []

@@ -64,10 +64,10 @@ class Contestant(NamedTuple):
 
 def find(pyebpf: str, peers: list[str]) -> list[Contestant]:
     """pyebpf, the peers that are installed, and those given as NAME=COMMAND."""
-    found = [Contestant(f"pyebpf {_version([pyebpf, '--version'])}", "pyebpf", (pyebpf,))]
+    found = [Contestant(f"pyebpf {version([pyebpf, '--version'])}", "pyebpf", (pyebpf,))]
     bpftrace = shutil.which("bpftrace")
     if bpftrace:
-        found.append(Contestant(f"bpftrace {_version([bpftrace, '--version'])}", "bpftrace", (bpftrace,)))
+        found.append(Contestant(f"bpftrace {version([bpftrace, '--version'])}", "bpftrace", (bpftrace,)))
     for binary, name in (
         ("funclatency-libbpf", "libbpf-tools"),  # Debian's name since libbpf-tools 0.31
         ("funclatency", "libbpf-tools"),
@@ -85,7 +85,8 @@ def find(pyebpf: str, peers: list[str]) -> list[Contestant]:
     return found
 
 
-def _version(command: list[str]) -> str:
+def version(command: list[str]) -> str:
+    """What it says of itself."""
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     match = re.search(r"\d+(\.\d+)+\S*", output)
     return match.group() if match else "?"

@@ -40,13 +40,15 @@ class Programs:
     def __init__(self) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="pyebpf-benchmark-")
         os.chmod(self._directory.name, 0o755)
-        self.target = self._compile("target")
-        self.launch = self._compile("launch")
+        self.directory = self._directory.name
+        self.target = self.compile("target")
+        self.launch = self.compile("launch")
 
-    def _compile(self, name: str) -> str:
-        path = os.path.join(self._directory.name, name)
+    def compile(self, name: str, *flags: str) -> str:
+        """The path of the program that workloads/NAME.c makes."""
+        path = os.path.join(self.directory, name)
         compiler = os.environ.get("CC", "cc")
-        subprocess.run([compiler, *_FLAGS, "-o", path, os.path.join(_SOURCES, f"{name}.c")], check=True)
+        subprocess.run([compiler, *_FLAGS, *flags, "-o", path, os.path.join(_SOURCES, f"{name}.c")], check=True)
         return path
 
     def run(self, command: list[str], limit: int = 60) -> Outcome:

@@ -6,13 +6,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
-from typing import Optional
 
 import contestants
 import experiments
@@ -20,6 +17,7 @@ import tracing
 from contestants import COUNT, COUNT_BY_NAME, LATENCY, NOTHING, SLOWER, Contestant
 from processes import Programs
 from sizes import size
+from tables import heading, load, ratio, spread, table
 
 EXPERIMENTS = ("start", "many", "call", "trace", "size")
 
@@ -33,7 +31,7 @@ def main() -> int:
         sys.exit("benchmarks/run.py: two contestants have the same name")
     programs = Programs()
     wanted = options.only or EXPERIMENTS
-    _heading(tools)
+    heading([tool.name for tool in tools])
     if "start" in wanted:
         for job in (LATENCY, COUNT):
             _print_whole(job, experiments.one_function(programs, tools, job, options.runs), tools)
@@ -50,7 +48,7 @@ def main() -> int:
             _print_many(options.many, results, tools)
         else:
             print(f"\n(Many functions: not measured, there is no {path}.)")
-    print(f"\nLoad average at the end: {_load()}.")
+    print(f"\nLoad average at the end: {load()}.")
     return 0
 
 
@@ -74,38 +72,6 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _heading(tools: Sequence[Contestant]) -> None:
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "?")
-    print(f"{time.strftime('%Y-%m-%d')}, {model}, {os.cpu_count()} CPUs, Linux {platform.release()}, "
-          f"Python {platform.python_version()} (of the benchmark).")  # fmt: skip
-    print(f"Contestants: {', '.join(tool.name for tool in tools)}. Load average at the beginning: {_load()}.")
-
-
-def _load() -> str:
-    return f"{os.getloadavg()[0]:.1f}"
-
-
-def _spread(values: Sequence[float], digits: int = 0) -> str:
-    """Median, and the range."""
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
-
-
-def _ratio(ours: Sequence[float], theirs: Optional[Sequence[float]]) -> str:
-    """The median of the ratios of the rounds: the two of a round met the same load."""
-    if theirs is None or ours is theirs or len(ours) != len(theirs):
-        return "" if theirs is None or ours is not theirs else "1"
-    return f"{statistics.median(a / b for a, b in zip(ours, theirs)):.2f}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    print(f"\n| {' | '.join(header)} |")
-    print("|" + "---|" * len(header))
-    for row in rows:
-        print(f"| {' | '.join(row)} |")
-
-
 def _yardsticks(tools: Sequence[Contestant], names: Sequence[str]) -> list[str]:
     """Whom the others are compared with: the first bpftrace, and the first C tool."""
     found = []
@@ -126,11 +92,11 @@ def _print_whole(
     for name, whole in results.items():
         rows.append([
             name,
-            _spread(whole.attached), *(_ratio(whole.attached, results[other].attached) for other in yardsticks),
-            _spread(whole.beyond), *(_ratio(whole.beyond, results[other].beyond) for other in yardsticks),
+            spread(whole.attached), *(ratio(whole.attached, results[other].attached) for other in yardsticks),
+            spread(whole.beyond), *(ratio(whole.beyond, results[other].beyond) for other in yardsticks),
             f"{max(whole.memory):.1f}", f"{statistics.median(whole.cpu):.0f}",
         ])  # fmt: skip
-    _table(header, rows)
+    table(header, rows)
 
 
 def _print_per_call(results: dict[str, dict[str, list[float]]], tools: Sequence[Contestant]) -> None:
@@ -143,8 +109,8 @@ def _print_per_call(results: dict[str, dict[str, list[float]]], tools: Sequence[
     for job, costs in results.items():
         yardstick = next(iter(_yardsticks(tools, list(costs))), None)
         for name, values in costs.items():
-            rows.append([titles[job], name, _spread(values), _ratio(values, costs[yardstick]) if yardstick else ""])
-    _table(["job", "", "ns a call", "÷ bpftrace"], rows)
+            rows.append([titles[job], name, spread(values), ratio(values, costs[yardstick]) if yardstick else ""])
+    table(["job", "", "ns a call", "÷ bpftrace"], rows)
 
 
 def _print_tracing(results: dict[str, tracing.Tracing]) -> None:
@@ -156,10 +122,10 @@ def _print_tracing(results: dict[str, tracing.Tracing]) -> None:
         shown = [delivery.shown / delivery.seconds for delivery in result.fastest]
         missing = [delivery.made - delivery.shown - delivery.lost for delivery in result.fastest]
         rows.append([
-            name, _spread(result.cost), _spread(result.without_loss),
-            _spread(shown), f"{min(missing):,} to {max(missing):,}",
+            name, spread(result.cost), spread(result.without_loss),
+            spread(shown), f"{min(missing):,} to {max(missing):,}",
         ])  # fmt: skip
-    _table(["", "ns a call", "calls a second without loss", "shown for each second of calling", "not accounted for"],
+    table(["", "ns a call", "calls a second without loss", "shown for each second of calling", "not accounted for"],
            rows)  # fmt: skip
 
 
@@ -167,18 +133,18 @@ def _print_many(target: str, results: dict[str, experiments.Many], tools: Sequen
     print(f"\n## Many functions: count `{target}`, one second")
     rows = []
     for name, many in results.items():
-        beyond = _spread(many.beyond, 2)
+        beyond = spread(many.beyond, 2)
         if many.limit:
             beyond = f"> {many.limit - experiments.SECONDS} (killed; the kernel let go after {many.beyond[0]:.0f})"
         rows.append([name, many.functions, beyond])
-    _table(["", "functions (or probes), as it says", "beyond the second, s"], rows)
+    table(["", "functions (or probes), as it says", "beyond the second, s"], rows)
 
 
 def _print_sizes(tools: Sequence[Contestant]) -> None:
     print("\n## Disk, MB")
     measure: Callable[[Contestant], tuple[float, float]] = size
     sizes = [(tool.name, measure(tool)) for tool in tools]
-    _table(["", "own files", "libraries it loads, beyond the C and C++ run-time"],
+    table(["", "own files", "libraries it loads, beyond the C and C++ run-time"],
            [[name, f"{own:.1f}", f"{libraries:.1f}"] for name, (own, libraries) in sizes])  # fmt: skip
 
 

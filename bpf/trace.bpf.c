@@ -4,6 +4,7 @@
 #include <bpf/bpf_helpers.h>
 #include "trace.h"
 #include "include/capture.bpf.h"
+#include "include/ring.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -15,40 +16,8 @@ struct {
 	__uint(max_entries, 1 << 20);
 } calls SEC(".maps");
 
-/* 1 while the reader looks at the buffer by itself, every millisecond (pyebpf/core/ringbuf.py). */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} awake SEC(".maps");
-
 /* See the anchor in site.bpf.h. */
 const struct traced_call_stacks *unused_traced_call_stacks __attribute__((unused));
-
-/*
- * Waking a reader costs the traced thread ten times what the record does. One that is awake isn't woken; but it may
- * have gone to sleep since we looked. Submitting is a full barrier, as is what the reader does between saying that it
- * sleeps and its last look at the buffer: so it sees the record, or we see that it sleeps.
- */
-static __always_inline void submit(void *record)
-{
-	__u32 zero = 0;
-	volatile __u64 *looking = bpf_map_lookup_elem(&awake, &zero);
-	void *nudge;
-
-	if (!looking || !*looking) {
-		bpf_ringbuf_submit(record, 0);
-		return;
-	}
-	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
-	if (*looking)
-		return;
-	nudge = bpf_ringbuf_reserve(&calls, 8, 0); /* no room: then it has seen what fills the buffer */
-	if (nudge)
-		bpf_ringbuf_discard(nudge, BPF_RB_FORCE_WAKEUP);
-}
 
 static __always_inline void send(struct hit *hit)
 {
@@ -92,7 +61,7 @@ static __always_inline void send(struct hit *hit)
 		bpf_probe_read_kernel(stacks + 1, bytes, captured(m));
 	else
 		bpf_probe_read_kernel(record + 1, bytes, captured(m));
-	submit(stacks);
+	submit_to(&calls, stacks);
 	TALLY(sent);
 }
 

@@ -55,9 +55,46 @@ if TYPE_CHECKING:
     from pyebpf.tools.funccount import count as count
     from pyebpf.tools.funclatency import latency as latency
     from pyebpf.tools.funcslower import slower as slower
+    from pyebpf.tools.snoop.bashreadline import bashreadline as bashreadline
+    from pyebpf.tools.snoop.bindsnoop import bindsnoop as bindsnoop
+    from pyebpf.tools.snoop.capable import capable as capable
+    from pyebpf.tools.snoop.drsnoop import drsnoop as drsnoop
+    from pyebpf.tools.snoop.execsnoop import execsnoop as execsnoop
+    from pyebpf.tools.snoop.exitsnoop import exitsnoop as exitsnoop
+    from pyebpf.tools.snoop.filelife import filelife as filelife
+    from pyebpf.tools.snoop.gethostlatency import gethostlatency as gethostlatency
+    from pyebpf.tools.snoop.killsnoop import killsnoop as killsnoop
+    from pyebpf.tools.snoop.mountsnoop import mountsnoop as mountsnoop
+    from pyebpf.tools.snoop.opensnoop import opensnoop as opensnoop
+    from pyebpf.tools.snoop.shmsnoop import shmsnoop as shmsnoop
+    from pyebpf.tools.snoop.sslsniff import sslsniff as sslsniff
+    from pyebpf.tools.snoop.statsnoop import statsnoop as statsnoop
+    from pyebpf.tools.snoop.syncsnoop import syncsnoop as syncsnoop
+    from pyebpf.tools.snoop.threadsnoop import threadsnoop as threadsnoop
     from pyebpf.tools.stackcount import stacks as stacks
+    from pyebpf.tools.tcp.tcpaccept import tcpaccept as tcpaccept
+    from pyebpf.tools.tcp.tcpcong import tcpcong as tcpcong
+    from pyebpf.tools.tcp.tcpconnect import tcpconnect as tcpconnect
+    from pyebpf.tools.tcp.tcpconnlat import tcpconnlat as tcpconnlat
+    from pyebpf.tools.tcp.tcpdrop import tcpdrop as tcpdrop
+    from pyebpf.tools.tcp.tcplife import tcplife as tcplife
+    from pyebpf.tools.tcp.tcpretrans import tcpretrans as tcpretrans
+    from pyebpf.tools.tcp.tcprtt import tcprtt as tcprtt
+    from pyebpf.tools.tcp.tcpstates import tcpstates as tcpstates
+    from pyebpf.tools.tcp.tcpsubnet import tcpsubnet as tcpsubnet
+    from pyebpf.tools.tcp.tcpsynbl import tcpsynbl as tcpsynbl
+    from pyebpf.tools.tcp.tcptop import tcptop as tcptop
+    from pyebpf.tools.tcp.tcptracer import tcptracer as tcptracer
     from pyebpf.tools.trace import trace as trace
 
+_SNOOPS = (
+    "bashreadline", "bindsnoop", "capable", "drsnoop", "execsnoop", "exitsnoop", "filelife", "gethostlatency",
+    "killsnoop", "mountsnoop", "opensnoop", "shmsnoop", "sslsniff", "statsnoop", "syncsnoop", "threadsnoop",
+)  # fmt: skip
+_TCP = (
+    "tcpaccept", "tcpcong", "tcpconnect", "tcpconnlat", "tcpdrop", "tcplife", "tcpretrans", "tcprtt", "tcpstates",
+    "tcpsubnet", "tcpsynbl", "tcptop", "tcptracer",
+)  # fmt: skip
 # Public names, and where each lives. They are imported when first used: a command pays for one tool only.
 _HOMES = {
     **dict.fromkeys(
@@ -68,6 +105,8 @@ _HOMES = {
         "pyebpf.errors",
     ),
     "Object": "pyebpf.core.object",
+    **{name: f"pyebpf.tools.snoop.{name}" for name in _SNOOPS},
+    **{name: f"pyebpf.tools.tcp.{name}" for name in _TCP},
     "argdist": "pyebpf.tools.argdist",
     "count": "pyebpf.tools.funccount",
     "latency": "pyebpf.tools.funclatency",

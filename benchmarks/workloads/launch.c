@@ -55,6 +55,7 @@ int main(int argc, char **argv)
 		execvp(argv[3], argv + 3);
 		_exit(127);
 	}
+	signal(SIGINT, SIG_IGN); /* Ctrl-C is for the command, which ends then */
 	alarm(atoi(argv[2]));
 	while (wait4(child, &status, 0, &usage) < 0)
 		;

@@ -10,21 +10,78 @@ from typing import NoReturn
 
 from pyebpf.cli import exits
 
-USAGE = """\
-usage: pyebpf TOOL [options] TARGET...
+# Each tool's name, what it is for, and the module it is in: of those below pyebpf.cli `main`, of others `TOOL`.
+_GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
+    (
+        "functions of programs",
+        (
+            ("funccount", "count calls", "cli.funccount"),
+            ("funclatency", "show how long calls take, as a histogram", "cli.funclatency"),
+            ("funcslower", "show each call that is slower than a threshold", "cli.funcslower"),
+            ("trace", "show calls with their arguments and results, a line each", "cli.trace"),
+            ("argdist", "count or draw the values of arguments and results", "cli.argdist"),
+            ("stackcount", "count calls by the stacks that lead to them", "cli.stackcount"),
+        ),
+    ),
+    (
+        "TCP",
+        (
+            ("tcpaccept", "show passive connections, as they are accepted", "tools.tcp.tcpaccept"),
+            ("tcpcong", "show the time connections spend in each congestion state", "tools.tcp.tcpcong"),
+            ("tcpconnect", "show active connections, and those that fail", "tools.tcp.tcpconnect"),
+            ("tcpconnlat", "show how long connecting takes", "tools.tcp.tcpconnlat"),
+            ("tcpdrop", "show packets the kernel drops, with reason and stack", "tools.tcp.tcpdrop"),
+            ("tcplife", "show ended connections: how long they lived, what they carried", "tools.tcp.tcplife"),
+            ("tcpretrans", "show segments that are sent again", "tools.tcp.tcpretrans"),
+            ("tcprtt", "show round-trip times as a histogram", "tools.tcp.tcprtt"),
+            ("tcpstates", "show connections changing state, and how long each lasted", "tools.tcp.tcpstates"),
+            ("tcpsubnet", "count the bytes sent to subnets", "tools.tcp.tcpsubnet"),
+            ("tcpsynbl", "show how full accept queues are, as a histogram", "tools.tcp.tcpsynbl"),
+            ("tcptop", "show who sends and receives most", "tools.tcp.tcptop"),
+            ("tcptracer", "show connections as they are made, accepted and closed", "tools.tcp.tcptracer"),
+        ),
+    ),
+    (
+        "system",
+        (
+            ("bashreadline", "show commands typed into bash", "tools.snoop.bashreadline"),
+            ("bindsnoop", "show sockets that are bound to addresses", "tools.snoop.bindsnoop"),
+            ("capable", "show which capabilities are checked, and of whom", "tools.snoop.capable"),
+            ("drsnoop", "show processes that had to free memory to get some", "tools.snoop.drsnoop"),
+            ("execsnoop", "show programs that are started, with their arguments", "tools.snoop.execsnoop"),
+            ("exitsnoop", "show processes that end, why, and how old they were", "tools.snoop.exitsnoop"),
+            ("filelife", "show files that are deleted soon after they were made", "tools.snoop.filelife"),
+            ("gethostlatency", "show how long looking up host names takes", "tools.snoop.gethostlatency"),
+            ("killsnoop", "show signals that are sent", "tools.snoop.killsnoop"),
+            ("mountsnoop", "show file systems that are mounted and unmounted", "tools.snoop.mountsnoop"),
+            ("opensnoop", "show files that are opened", "tools.snoop.opensnoop"),
+            ("shmsnoop", "show uses of System V shared memory", "tools.snoop.shmsnoop"),
+            ("sslsniff", "show what programs send and receive through TLS libraries", "tools.snoop.sslsniff"),
+            ("statsnoop", "show files whose metadata is asked for", "tools.snoop.statsnoop"),
+            ("syncsnoop", "show requests to write data to disk", "tools.snoop.syncsnoop"),
+            ("threadsnoop", "show threads that are started, and with which function", "tools.snoop.threadsnoop"),
+        ),
+    ),
+    (
+        "this host",
+        (
+            ("list", "show what a target matches", "cli.listing"),
+            ("doctor", "show what works on this host, and why not", "cli.doctor"),
+        ),
+    ),
+)
 
-Trace the functions of running programs. Nothing to compile, nothing to restart.
 
-tools:
-  funccount     count calls
-  funclatency   show how long calls take, as a histogram
-  funcslower    show each call that is slower than a threshold
-  trace         show calls with their arguments and results, a line each
-  argdist       count or draw the values of arguments and results
-  stackcount    count calls by the stacks that lead to them
-  list          show what a target matches
-  doctor        show what works on this host, and why not
+def usage() -> str:
+    """What `pyebpf -h` prints."""
+    text = """\
+usage: pyebpf TOOL [options] [TARGET...]
 
+Trace running programs and what the kernel does for them. Nothing to compile, nothing to restart.
+"""
+    for group, tools in _GROUPS:
+        text += f"\n{group}:\n" + "".join(f"  {name:<15} {purpose}\n" for name, purpose, _ in tools)
+    return text + """
 pyebpf TOOL -h explains a tool. Exit codes: 0 traced, 1 run-time error, 2 usage,
 3 nothing matched, 4 permission, 5 not supported here.
 """
@@ -32,31 +89,24 @@ pyebpf TOOL -h explains a tool. Exit codes: 0 traced, 1 run-time error, 2 usage,
 
 def _tool(name: str) -> Callable[[Sequence[str]], int] | None:
     """Imports only the tool that runs: start-up time counts."""
-    if name == "funccount":
-        from pyebpf.cli.funccount import main
-    elif name == "funclatency":
-        from pyebpf.cli.funclatency import main
-    elif name == "funcslower":
-        from pyebpf.cli.funcslower import main
-    elif name == "trace":
-        from pyebpf.cli.trace import main
-    elif name == "argdist":
-        from pyebpf.cli.argdist import main
-    elif name == "stackcount":
-        from pyebpf.cli.stackcount import main
-    elif name == "list":
-        from pyebpf.cli.listing import main
-    elif name == "doctor":
-        from pyebpf.cli.doctor import main
-    else:
+    module = next((module for _, tools in _GROUPS for tool, _, module in tools if tool == name), None)
+    if module is None:
         return None
-    return main
+    from importlib import import_module
+
+    found = import_module(f"pyebpf.{module}")
+    if module.startswith("cli."):
+        run: Callable[[Sequence[str]], int] = found.main
+        return run
+    from pyebpf.cli import events
+
+    return lambda argv: events.main(found.TOOL, argv)
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs a command line (without the program's name); returns the exit code. Prints errors."""
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(USAGE, end="", file=sys.stdout if argv else sys.stderr)
+        print(usage(), end="", file=sys.stdout if argv else sys.stderr)
         return exits.TRACED if argv else exits.USAGE
     if argv[0] in ("-V", "--version"):
         from pyebpf import __version__

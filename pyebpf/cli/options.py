@@ -49,6 +49,19 @@ def positive_count(text: str) -> int:
     return value
 
 
+def whole_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def ports(text: str) -> tuple[int, ...]:
+    numbers = [int(part) if part.isascii() and part.isdigit() and len(part) < 6 else 0 for part in text.split(",")]
+    if not all(0 < number < 65536 for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of ports, such as 80,443")
+    return tuple(numbers)
+
+
 def parser(
     tool: str, description: str, examples: Sequence[str], *, targets: str | int = "+", more: str = ""
 ) -> argparse.ArgumentParser:
@@ -110,9 +123,10 @@ def add_question(arguments: argparse.ArgumentParser, strsize: int) -> None:
 
 def check(arguments: argparse.Namespace, parser_: argparse.ArgumentParser) -> None:
     """Refuses combinations that make no sense (exit code 2)."""
-    if arguments.command is not None and not arguments.command.strip():
+    command = getattr(arguments, "command", None)
+    if command is not None and not command.strip():
         parser_.error("-c: the command is empty")
-    if arguments.pid and arguments.command:
+    if command and arguments.pid:
         parser_.error("-p and -c can't be used together")
     if arguments.ready_fd is not None:
         try:

@@ -10,7 +10,8 @@ from typing import Any
 
 from pyebpf.cli import options
 from pyebpf.cli.listing import print_targets
-from pyebpf.cli.run import Run, call_fields, write
+from pyebpf.cli.run import Run, call_fields
+from pyebpf.cli.tracing import write
 from pyebpf.cli.watch import Watch
 from pyebpf.core.ringbuf import Run as Records
 from pyebpf.output.text import safe

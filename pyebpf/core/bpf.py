@@ -35,12 +35,16 @@ MAP_UPDATE_ELEM = 2
 MAP_DELETE_ELEM = 3
 MAP_GET_NEXT_KEY = 4
 PROG_LOAD = 5
+OBJ_GET_INFO_BY_FD = 15
+RAW_TRACEPOINT_OPEN = 17
 MAP_LOOKUP_BATCH = 24
 LINK_CREATE = 28
+ITER_CREATE = 33
 
 PROG_TYPE_KPROBE = 2
 MAP_TYPE_RINGBUF = 27
 
+TRACE_ITER = 28  # the attach type of an iterator
 PERF_EVENT = 41  # the attach type of a program on a perf event
 TRACE_UPROBE_MULTI = 48  # Linux 6.6, 89ae89f53d20
 TRACE_UPROBE_SESSION = 57  # Linux 6.13, d920179b3d4842
@@ -138,6 +142,7 @@ def link_uprobe_multi(
 _PERF_EVENT_IOC_SET_BPF = 0x40042408
 _PERF_EVENT_IOC_ENABLE = 0x2400
 _PERF_FLAG_FD_CLOEXEC = 8
+_PERF_TYPE_TRACEPOINT = 2
 
 
 def open_uprobe_event(path: str, offset: int, *, pid: int = 0, on_return: bool = False) -> int:
@@ -147,22 +152,88 @@ def open_uprobe_event(path: str, offset: int, *, pid: int = 0, on_return: bool =
         a file descriptor, or ``-errno``.
     """
     libbpf.lib()
-    source = "/sys/bus/event_source/devices/uprobe"
     try:
-        with open(f"{source}/type") as file:
-            event_type = int(file.read())
-        with open(f"{source}/format/retprobe") as file:  # "config:0"
-            return_bit = int(file.read().partition(":")[2])
+        event_type, return_bit = _event_source("uprobe")
     except (OSError, ValueError):
         return -errno.ENODEV
     name = libbpf.ffi.new("char[]", os.fsencode(path))
-    config = 1 << return_bit if on_return else 0
-    # type, size (PERF_ATTR_SIZE_VER5), config, period, sample type, read format, flags, wakeup, bp_type, path, offset
-    attr = struct.pack("<IIQQQQQIIQQ", event_type, 112, config, *(0,) * 6, libbpf.address(name), offset)
+    return _open_event(event_type, 1 << return_bit if on_return else 0, libbpf.address(name), offset, pid)
+
+
+def open_tracepoint_event(number: int) -> int:
+    """Opens a perf event for a tracepoint by its number in tracefs.
+
+    Returns:
+        a file descriptor, or ``-errno``.
+    """
+    return _open_event(_PERF_TYPE_TRACEPOINT, number)
+
+
+def open_kprobe_event(function: str, *, on_return: bool = False) -> int:
+    """Opens a perf event that fires at a kernel function's entry or return (the "kprobe" event source, Linux 4.17).
+
+    Returns:
+        a file descriptor, or ``-errno``.
+    """
+    libbpf.lib()
+    try:
+        event_type, return_bit = _event_source("kprobe")
+    except (OSError, ValueError):
+        return -errno.ENODEV
+    name = libbpf.ffi.new("char[]", function.encode())
+    return _open_event(event_type, 1 << return_bit if on_return else 0, libbpf.address(name))
+
+
+def _event_source(name: str) -> tuple[int, int]:
+    """A perf event source's type, and the bit of its config that says "at the return". Raises OSError, ValueError."""
+    source = f"/sys/bus/event_source/devices/{name}"
+    with open(f"{source}/type") as file:
+        event_type = int(file.read())
+    with open(f"{source}/format/retprobe") as file:  # "config:0"
+        return event_type, int(file.read().partition(":")[2])
+
+
+def _open_event(event_type: int, config: int, config1: int = 0, config2: int = 0, pid: int = 0) -> int:
+    libbpf.lib()
+    # type, size (PERF_ATTR_SIZE_VER5), config, period, sample type, read format, flags, wakeup, bp_type, config1, 2
+    attr = struct.pack("<IIQQQQQIIQQ", event_type, 112, config, *(0,) * 6, config1, config2)
     buffer = libbpf.ffi.new("char[]", attr.ljust(112, b"\0"))
-    cpu = -1 if pid else 0  # without a process an event belongs to a CPU; a uprobe fires on all of them
+    cpu = -1 if pid else 0  # without a process an event belongs to a CPU; a probe's program runs on all of them
     number = _numbers().perf_event_open
     return libbpf.syscall(number, libbpf.address(buffer), pid or -1, cpu, -1, _PERF_FLAG_FD_CLOEXEC)
+
+
+def open_raw_tracepoint(program_fd: int, name: str = "") -> int:
+    """Attaches a raw tracepoint's program, or one that knows by itself where it belongs (tp_btf, fentry, fexit).
+
+    Returns:
+        a file descriptor, which is the link, or ``-errno``.
+    """
+    libbpf.lib()
+    buffer = libbpf.ffi.new("char[]", name.encode())
+    return bpf(RAW_TRACEPOINT_OPEN, struct.pack("<QII", libbpf.address(buffer) if name else 0, program_fd, 0))
+
+
+def link_iterator(program_fd: int) -> int:
+    """Links an iterator's program (Linux 5.8). Returns a file descriptor, or ``-errno``."""
+    return bpf(LINK_CREATE, struct.pack("<IIII", program_fd, 0, TRACE_ITER, 0))
+
+
+def create_iterator(link_fd: int) -> int:
+    """Begins one run of a linked iterator: reading the descriptor runs it. Returns a descriptor, or ``-errno``."""
+    return bpf(ITER_CREATE, struct.pack("<II", link_fd, 0))
+
+
+_RECURSION_MISSES_AT = 208  # struct bpf_prog_info, Linux 5.12 (9ed9e9ba2337)
+
+
+def missed_runs(program_fd: int) -> int:
+    """How often the kernel did not run a program, as it was at work already on the same CPU; 0 where it doesn't say."""
+    libbpf.lib()
+    info = libbpf.ffi.new("char[]", 256)
+    if bpf(OBJ_GET_INFO_BY_FD, struct.pack("<IIQ", program_fd, 256, libbpf.address(info))) < 0:
+        return 0
+    return int(struct.unpack_from("<Q", libbpf.ffi.buffer(info), _RECURSION_MISSES_AT)[0])
 
 
 def link_perf_event(program_fd: int, event_fd: int, cookie: int) -> int:
@@ -182,3 +253,44 @@ def enable_perf_event(event_fd: int) -> None:
     import fcntl
 
     fcntl.ioctl(event_fd, _PERF_EVENT_IOC_ENABLE, 0)
+
+
+_CLOSERS = 32
+
+
+def close_all(fds: Sequence[int]) -> None:
+    """Closes links and perf events. Each close waits for the kernel, up to 100 ms, so many are closed side by side.
+
+    Plain threads: concurrent.futures imports twenty modules, just when a tool is about to end.
+    """
+    if len(fds) <= 2:
+        for fd in fds:
+            os.close(fd)
+        return
+    from _thread import allocate_lock, start_new_thread
+
+    left = list(fds)
+    running = []
+
+    def work(done: Any) -> None:
+        try:
+            while left:
+                os.close(left.pop())
+        except IndexError:  # another thread took the last one
+            pass
+        finally:
+            done.release()
+
+    for _ in range(min(_CLOSERS, len(fds))):
+        done = allocate_lock()
+        done.acquire()
+        try:
+            start_new_thread(work, (done,))
+        except RuntimeError:  # no more threads: those there are, or this one, do it
+            break
+        running.append(done)
+    if not running:
+        for fd in left:
+            os.close(fd)
+    for done in running:
+        done.acquire()

@@ -50,8 +50,8 @@ class Variable(NamedTuple):
 class Layout:
     """How a C type lies in memory, and how to turn bytes into Python values and back.
 
-    Integers and enums become int, ``bool`` bool, ``char[N]`` the bytes before the first NUL, other arrays tuples,
-    structures named tuples.
+    Integers and enums become int, ``bool`` bool, ``char[N]`` the bytes before the first NUL, ``__u8[N]`` bytes, other
+    arrays tuples, structures named tuples.
 
     Attributes:
         name: the C type's name ("slow_call"), "" for unnamed types.
@@ -247,6 +247,8 @@ class Btf:
         resolved = self._resolve(element)
         if resolved.kind == _INT and resolved.size_or_type == 1 and resolved.name == "char":
             return f"{count}s", lambda values: next(values).split(b"\0", 1)[0]
+        if resolved.kind == _INT and resolved.size_or_type == 1 and resolved.name == "unsigned char":
+            return f"{count}s", next
         code, build = self._compile(element, depth + 1)
         if count * max(1, struct.calcsize("<" + code)) > 1 << 20:
             raise BinaryError("a BTF array larger than 1 MiB")

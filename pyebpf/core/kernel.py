@@ -200,8 +200,8 @@ def features() -> list[Feature]:
     results = [_probe_uprobe(), _probe_cookies(), _probe_multi(bpf.TRACE_UPROBE_MULTI)]
     results.append(_probe_multi(bpf.TRACE_UPROBE_SESSION))
     results += [_probe_sleepable(), _probe_ring_buffer(), _probe_btf()]
-    results += [_probe_tracing("tp_btf", 23, "sched_switch", "5.5"), _probe_kprobe()]
-    results.append(_probe_tracing("fentry", 24, "vfs_read", "5.5"))
+    results += [_probe_tracing("tp_btf", 23, "sched_switch", "5.5"), kprobe()]
+    results.append(fentry("vfs_read"))
     return results
 
 
@@ -236,10 +236,16 @@ def _probe_btf() -> Feature:
     return Feature("kernel BTF", True, path, "5.2")
 
 
-def _probe_kprobe() -> Feature:
+def kprobe() -> Feature:
+    """Whether kernel functions can be probed."""
     if not os.path.exists("/sys/bus/event_source/devices/kprobe/type"):
         return Feature("kprobe", False, "not compiled into this kernel (CONFIG_KPROBE_EVENTS)", "4.17")
     return Feature("kprobe", True, "", "4.17")
+
+
+def fentry(function: str) -> Feature:
+    """Whether a kernel function's entry and return can be traced by way of its ftrace hook."""
+    return _probe_tracing("fentry", 24, function, "5.5")
 
 
 def _probe_tracing(name: str, attach_type: int, function: str, minimum: str) -> Feature:

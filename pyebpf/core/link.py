@@ -173,14 +173,7 @@ class Links:
         Each close waits for the kernel, a perf event's about 100 ms, so many are closed side by side.
         """
         fds, self._fds = self._fds, []
-        if len(fds) <= 2:
-            for fd in fds:
-                os.close(fd)
-            return
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(min(32, len(fds))) as pool:
-            list(pool.map(os.close, fds))
+        bpf.close_all(fds)
 
 
 def _refuse_go(path: str, sites: Sequence[Site]) -> None:

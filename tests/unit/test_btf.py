@@ -50,7 +50,7 @@ def test_record_layout(compiled: Path) -> None:
         record = layout.unpack(data)
     assert (record.name, record.small, record.number, record.colour, record.flag) == (b"abc", -5, 23, 7, True)
     assert [tuple(pair) for pair in record.pair] == [(-2, 997), (3, 10007)]
-    assert (record.pointer, record.raw, record.negative) == (0xFFFF, (1, 2, 3), -1)
+    assert (record.pointer, record.raw, record.negative) == (0xFFFF, b"\1\2\3", -1)
 
 
 def test_variables_and_enumerators(compiled: Path) -> None:

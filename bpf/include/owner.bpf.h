@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The table of sockets and their owners. Include after events.bpf.h, task.bpf.h and sock.h. */
+#ifndef __PYEBPF_OWNER_BPF_H
+#define __PYEBPF_OWNER_BPF_H
+
+#include "owner.h"
+
+/*
+ * By the address of the struct sock, until the socket is destroyed. Not storage that goes with the socket
+ * (BPF_MAP_TYPE_SK_STORAGE): that takes a pointer the verifier trusts, which the end of accept() doesn't have.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct owner);
+} owners SEC(".maps");
+
+const volatile __u64 only_cgroup = 0; /* its ID, for tasks that aren't the current one */
+
+static __always_inline struct owner *owner_of(struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+
+	return bpf_map_lookup_elem(&owners, &key);
+}
+
+/* May a socket without an owner be shown? Not where one was asked for. */
+static __always_inline bool owner_wanted(const struct owner *owner)
+{
+	if (owner && owner->tgid)
+		return owner->wanted;
+	return !only_tgid && !filter_tgids && !filter_uid && !filter_cgroup;
+}
+
+static __always_inline void owner_put(struct sock *sk, const struct owner *owner, __u64 flags)
+{
+	__u64 key = (__u64)sk;
+
+	if (bpf_map_update_elem(&owners, &key, owner, flags) == -7) /* -E2BIG: full */
+		COUNT_EVENT(untracked);
+}
+
+/* The current process is the owner from now on. */
+static __always_inline void owner_here(struct sock *sk)
+{
+	__u64 pid_tgid = current_pid_tgid();
+	struct owner owner = {
+		.since = bpf_ktime_get_ns(),
+		.tgid = pid_tgid >> 32,
+		.tid = (__u32)pid_tgid,
+		.uid = (__u32)bpf_get_current_uid_gid(),
+		.wanted = wanted_here(pid_tgid),
+	};
+
+	bpf_get_current_comm(owner.comm, sizeof(owner.comm));
+	owner_put(sk, &owner, BPF_ANY);
+}
+
+/* Call it when the socket is destroyed (tp_btf/tcp_destroy_sock). */
+static __always_inline void owner_forget(struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+
+	bpf_map_delete_elem(&owners, &key);
+}
+
+/* Of a file descriptor the current process was given: the TCP socket; NULL: it isn't one. */
+static __always_inline struct sock *tcp_socket_of(struct file *file)
+{
+	struct socket *socket = file ? private_data_of(file) : NULL;
+	struct sock *sk = socket ? BPF_CORE_READ(socket, sk) : NULL;
+	__u16 family;
+
+	if (!sk)
+		return NULL;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if (family != AF_INET && family != AF_INET6)
+		return NULL;
+	return BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP ? sk : NULL;
+}
+
+/* What accept() or accept4() returned; NULL: an error, or not TCP. */
+static __always_inline struct sock *accepted_socket(struct syscall_exit *ctx)
+{
+	if (ctx->ret < 0)
+		return NULL;
+	return tcp_socket_of(file_of((struct task_struct *)bpf_get_current_task(), ctx->ret));
+}
+
+static __always_inline bool in_cgroup(struct task_struct *task)
+{
+	struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
+	__u64 id;
+	int level;
+
+	if (BPF_CORE_READ(cgroup, kn, id) == only_cgroup)
+		return true;
+	for (level = 0; level < 16; level++) {
+		if (level >= BPF_CORE_READ(cgroup, level))
+			return false;
+		if (bpf_core_field_exists(((struct cgroup___since_6_1 *)0)->ancestors)) {
+			struct cgroup___since_6_1 *self = (void *)cgroup;
+			struct cgroup *ancestor = NULL;
+
+			bpf_core_read(&ancestor, sizeof(ancestor), &self->ancestors[level]);
+			id = BPF_CORE_READ(ancestor, kn, id);
+		} else {
+			struct cgroup___before_6_1 *self = (void *)cgroup;
+
+			bpf_core_read(&id, sizeof(id), &self->ancestor_ids[level]);
+		}
+		if (id == only_cgroup)
+			return true;
+	}
+	return false;
+}
+
+/* Is a task that isn't the current one to be shown? */
+static __always_inline bool task_wanted(struct task_struct *task, __u32 tgid, __u32 uid)
+{
+	if (!wanted((__u64)tgid << 32) || !tgid || tgid == tracer_tgid)
+		return false;
+	if (filter_uid && uid != only_uid)
+		return false;
+	return !filter_cgroup || in_cgroup(task);
+}
+
+/* Run once, after the others are attached: enters the sockets that are open already. */
+SEC("iter/task_file")
+int prime_owners(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct owner owner = {};
+	struct sock *sk;
+
+	if (!task || !file)
+		return 0;
+	sk = tcp_socket_of(file);
+	if (!sk)
+		return 0;
+	owner.tgid = tgid_of(task);
+	owner.tid = owner.tgid;
+	owner.uid = BPF_CORE_READ(task, real_cred, uid.val);
+	owner.wanted = task_wanted(task, owner.tgid, owner.uid);
+	bpf_probe_read_kernel_str(owner.comm, sizeof(owner.comm), task->group_leader->comm);
+	owner_put(sk, &owner, BPF_NOEXIST); /* of several holders the first; who just got it knows better */
+	return 0;
+}
+
+#endif

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Attaching programs to the kernel's own events, as their sections say: tracepoints, functions, iterators.
+
+Sections are libbpf's: ``tp_btf/NAME``, ``raw_tp/NAME``, ``tp/CATEGORY/NAME``, ``fentry/FUNCTION``, ``fexit/FUNCTION``,
+``kprobe/FUNCTION``, ``kretprobe/FUNCTION``, ``iter/NAME``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+
+from pyebpf.core import bpf, kernel, libbpf
+from pyebpf.core.object import Program
+from pyebpf.core.tracefs import Tracefs
+from pyebpf.errors import AttachError, Error, Unsupported
+
+_READ = 1 << 16
+_MOST_OUTPUT = 64 << 20
+
+
+class Hooks:
+    """What this kernel can be asked to tell, and the programs that were attached to it.
+
+    A context manager; leaving it detaches all programs.
+    """
+
+    def __init__(self) -> None:
+        self._fds: list[int] = []
+        self._tracefs: Tracefs | None = None
+        self._names: bytes | None = None
+
+    def why_not(self, section: str) -> str | None:
+        """Why a program of this section can't be attached here; None: it can (as far as can be told before)."""
+        kind, _, name = section.partition("/")
+        check: Callable[[str], str | None] = {
+            "tp_btf": self._no_btf_tracepoint, "tp": self._no_tracepoint, "iter": self._no_iterator,
+            "fentry": self._no_fentry, "fexit": self._no_fentry,
+            "kprobe": self._no_kprobe, "kretprobe": self._no_kprobe,
+        }.get(kind, lambda _: None)  # fmt: skip
+        return check(name)
+
+    def _in_btf(self, name: str) -> bool:
+        if self._names is None:
+            try:
+                with open(kernel.btf_path(), "rb") as file:
+                    self._names = file.read()
+            except OSError as error:
+                raise Unsupported(
+                    f"the kernel's type information can't be read: {kernel.btf_path()}: {error.strerror}",
+                    feature="kernel BTF",
+                    minimum="Linux 5.2 with CONFIG_DEBUG_INFO_BTF",
+                    hint="give a BTF file for this kernel in PYEBPF_BTF",
+                ) from None
+        return b"\0" + name.encode() + b"\0" in self._names
+
+    def _no_btf_tracepoint(self, name: str) -> str | None:
+        # A tracepoint's prototype is the typedef btf_trace_NAME.
+        return None if self._in_btf(f"btf_trace_{name}") else f"this kernel has no tracepoint {name}"
+
+    def _no_tracepoint(self, name: str) -> str | None:
+        if self._tracefs is None:
+            self._tracefs = Tracefs()
+        return None if self._tracefs.number(name) is not None else f"this kernel has no tracepoint {name}"
+
+    def _no_iterator(self, name: str) -> str | None:
+        return None if self._in_btf(f"bpf_iter_{name}") else f"this kernel has no iterator {name}"
+
+    def _no_fentry(self, name: str) -> str | None:
+        if not self._in_btf(name):
+            return f"this kernel has no function {name} that can be traced"
+        feature = kernel.fentry(name)
+        return None if feature.works else f"fentry on {name}: {feature.reason}"
+
+    def _no_kprobe(self, name: str) -> str | None:
+        if not kernel.kprobe().works:
+            return f"kprobe on {name}: {kernel.kprobe().reason}"
+        return None if self._in_btf(name) else f"this kernel has no function {name} that can be traced"
+
+    def attach(self, program: Program) -> None:
+        """Attaches a loaded program where its section says, until `close`.
+
+        Raises:
+            AttachError: the kernel refused it.
+            PermissionDenied: naming what is missing.
+        """
+        kind, _, name = program.section.partition("/")
+        if kind in ("tp_btf", "fentry", "fexit"):
+            fd = bpf.open_raw_tracepoint(program.fd)
+        elif kind in ("raw_tp", "raw_tracepoint"):
+            fd = bpf.open_raw_tracepoint(program.fd, name)
+        elif kind == "tp":
+            fd = self._tracepoint_event(name)
+        elif kind in ("kprobe", "kretprobe"):
+            fd = bpf.open_kprobe_event(name, on_return=kind == "kretprobe")
+        else:
+            raise AttachError(f"program {program.name}: don't know how to attach section {program.section!r}")
+        if fd < 0:
+            raise _failure(fd, program)
+        self._fds.append(fd)
+        if kind in ("tp", "kprobe", "kretprobe"):
+            try:
+                bpf.set_perf_event_program(program.fd, fd)
+                bpf.enable_perf_event(fd)
+            except OSError as error:
+                raise _failure(-(error.errno or 0), program) from None
+
+    def _tracepoint_event(self, name: str) -> int:
+        if self._tracefs is None:
+            self._tracefs = Tracefs()
+        number = self._tracefs.number(name)
+        return -errno.ENOENT if number is None else bpf.open_tracepoint_event(number)
+
+    def settle(self) -> None:
+        """Forgets what was only needed to find hooks: the mount, and the kernel's names (megabytes)."""
+        self._names = None
+        if self._tracefs is not None:
+            self._tracefs.close()
+            self._tracefs = None
+
+    def close(self) -> None:
+        """Detaches all programs. Safe to call twice."""
+        self.settle()
+        fds, self._fds = self._fds, []
+        bpf.close_all(fds)
+
+    def __enter__(self) -> Hooks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def iterate(program: Program) -> bytes:
+    """Runs an iterator (``iter/…``) once over all it goes through; returns what it wrote.
+
+    Raises:
+        AttachError: the kernel refused it, or it wrote more than 64 MiB.
+    """
+    link = bpf.link_iterator(program.fd)
+    if link < 0:
+        raise _failure(link, program)
+    try:
+        fd = bpf.create_iterator(link)
+    finally:
+        os.close(link)
+    if fd < 0:
+        raise _failure(fd, program)
+    output: list[bytes] = []
+    size = 0
+    try:
+        while True:
+            try:
+                data = os.read(fd, _READ)
+            except OSError as error:
+                raise _failure(-(error.errno or 0), program) from None
+            if not data:
+                return b"".join(output)
+            output.append(data)
+            size += len(data)
+            if size > _MOST_OUTPUT:
+                raise AttachError(f"iterator {program.name}: more than {_MOST_OUTPUT >> 20} MiB of output")
+    finally:
+        os.close(fd)
+
+
+def _failure(code: int, program: Program) -> Error:
+    what = f"attaching {program.name} to {program.section}"
+    if code in (-errno.EPERM, -errno.EACCES):
+        return libbpf.failure(code, what)
+    return AttachError(f"{what}: {os.strerror(-code) if code != -524 else 'not supported by the kernel'}", errno=-code)
+
+
+def choose(hooks: Hooks, alternatives: Sequence[Sequence[Program]]) -> tuple[Sequence[Program] | None, list[str]]:
+    """The first set of programs that can all be attached (None: no set), and what speaks against those before it."""
+    against: list[str] = []
+    for programs in alternatives:
+        reasons = [reason for program in programs for reason in [hooks.why_not(program.section)] if reason]
+        if not reasons:
+            return programs, against
+        against += [reason for reason in reasons if reason not in against]
+    return None, against

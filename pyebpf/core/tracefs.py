@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The numbers of tracepoints, from tracefs: also where nobody has mounted it.
+
+perf_event_open(2) wants a tracepoint's number, which only tracefs tells. Minimal hosts and containers often have it not
+mounted; then a mount of our own is made that no namespace sees and that goes with its descriptor.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyebpf.core import libbpf
+from pyebpf.errors import Unsupported
+
+_MOUNTS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
+# The same on x86-64 and arm64 (include/uapi/asm-generic/unistd.h), since Linux 5.2.
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
+_CLOEXEC = 1
+_FSCONFIG_CMD_CREATE = 6
+
+
+class Tracefs:
+    """Looks up tracepoints; a context manager, as it may hold a mount."""
+
+    def __init__(self) -> None:
+        self._mount = -1
+        self._numbers: dict[str, int | None] = {}
+        root = next((path for path in _MOUNTS if os.path.isdir(f"{path}/events")), None)
+        if root is not None:
+            self._mount = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            return
+        code = self._make_mount()
+        if code < 0:
+            raise Unsupported(
+                f"tracefs is mounted neither on {_MOUNTS[0]} nor on {_MOUNTS[1]}, and mounting it for ourselves "
+                f"failed: {os.strerror(-code)}",
+                feature="tracefs",
+                hint="as root: mount -t tracefs none /sys/kernel/tracing",
+            )
+
+    def _make_mount(self) -> int:
+        """Returns 0, or ``-errno``."""
+        libbpf.lib()
+        name = libbpf.ffi.new("char[]", b"tracefs")
+        context = libbpf.syscall(_FSOPEN, libbpf.address(name), _CLOEXEC)
+        if context < 0:
+            return context
+        try:
+            code = libbpf.syscall(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, 0, 0, 0)
+            if code < 0:
+                return code
+            self._mount = libbpf.syscall(_FSMOUNT, context, _CLOEXEC, 0)
+            return min(self._mount, 0)
+        finally:
+            os.close(context)
+
+    def number(self, event: str) -> int | None:
+        """A tracepoint's number ("syscalls/sys_enter_openat"); None: the kernel has no such tracepoint."""
+        if event not in self._numbers:  # asked again, it must not show up among the opened files that are traced
+            self._numbers[event] = self._read(event)
+        return self._numbers[event]
+
+    def _read(self, event: str) -> int | None:
+        try:
+            fd = os.open(f"events/{event}/id", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._mount)
+        except FileNotFoundError:
+            return None
+        try:
+            return int(os.read(fd, 32))
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Lets go of the mount. Safe to call twice."""
+        if self._mount >= 0:
+            os.close(self._mount)
+            self._mount = -1
+
+    def __enter__(self) -> Tracefs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

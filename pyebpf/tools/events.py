@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Sessions that show what happens in the kernel: from an object's name to events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from pyebpf.core import bpf
+from pyebpf.core.hooks import Hooks, choose, iterate
+from pyebpf.core.object import Object, open_bundled
+from pyebpf.core.ringbuf import RingBuffer
+from pyebpf.errors import Unsupported
+from pyebpf.tools.scope import Scope
+from pyebpf.tools.stream import Stream
+
+_Event = TypeVar("_Event")
+_Self = TypeVar("_Self", bound="KernelSession")
+_PRIME = "prime_owners"  # bpf/include/owner.bpf.h
+
+
+class EventLosses(NamedTuple):
+    """What became of events that were seen but not shown (or not wholly), since the session began.
+
+    Attributes:
+        dropped: events the ring buffer had no room for.
+        untracked: begun events whose end can't be shown, as the kernel's table of those was full.
+        unread: texts or values that could not be read from a process's memory; shown as such.
+        missed: times that the kernel skipped a program, as it was at work already on that CPU (Linux 5.12 tells).
+    """
+
+    dropped: int = 0
+    untracked: int = 0
+    unread: int = 0
+    missed: int = 0
+
+
+class Need(NamedTuple):
+    """Something a tool wants to see, and the programs that show it.
+
+    Attributes:
+        what: it, for a message: "closed connections".
+        alternatives: sets of programs, the best first; the first set that this kernel can attach is used.
+        optional: the tool does without, and says so in a note.
+        silent: no note either: other programs show the same on this machine (open(2) doesn't exist on arm64).
+    """
+
+    what: str
+    alternatives: tuple[tuple[str, ...], ...]
+    optional: bool = False
+    silent: bool = False
+
+
+class KernelEvents:
+    """A loaded object whose programs are attached to the kernel's events.
+
+    Args:
+        source: the bundled object's name.
+        needs: what it is to see. Programs in none of them are not loaded.
+        scope: whose events.
+        configure: called with the opened object, to set constants and map sizes.
+        loaded: called with the loaded object before programs are attached, to fill maps.
+
+    Attributes:
+        object: the object.
+        used: names of the programs that were attached.
+        notes: what isn't seen on this kernel, and why.
+
+    Raises:
+        Unsupported: this kernel lacks what the tool needs; names each thing that was tried.
+        TargetNotFound, TargetError: the scope names what doesn't exist.
+        PermissionDenied: naming what is missing.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        needs: Sequence[Need],
+        scope: Scope,
+        configure: Callable[[Object], None] | None = None,
+        loaded: Callable[[Object], None] | None = None,
+    ) -> None:
+        self.notes: list[str] = []
+        self.object = open_bundled(source)
+        self._hooks = Hooks()
+        try:
+            self.used = self._choose(needs)
+            prime = _PRIME in self.object.programs
+            for program in self.object.programs.values():
+                if program.name not in self.used and program.name != _PRIME:
+                    program.autoload = False
+            scope.set(self.object)
+            if configure:
+                configure(self.object)
+            self.object.load()
+            scope.fill(self.object)
+            if loaded:
+                loaded(self.object)
+            for name in self.used:
+                self._hooks.attach(self.object.programs[name])
+            self._hooks.settle()
+            if prime:
+                iterate(self.object.programs[_PRIME])
+        except BaseException:
+            self.close()
+            raise
+
+    def _choose(self, needs: Sequence[Need]) -> list[str]:
+        used: list[str] = []
+        for need in needs:
+            programs = [[self.object.programs[name] for name in names] for names in need.alternatives]
+            chosen, against = choose(self._hooks, programs)
+            if chosen is not None:
+                used += [program.name for program in chosen if program.name not in used]
+                continue
+            why = "; ".join(against)
+            if not need.optional:
+                raise Unsupported(f"{self.object.name} can't see {need.what} here: {why}", feature=need.what)
+            if not need.silent:
+                self.notes.append(f"{need.what} can't be seen here: {why}")
+        return used
+
+    def losses(self) -> EventLosses:
+        """Reads what became of events."""
+        by_cpu = self.object.maps["tallies"][0]
+        total = {name: sum(getattr(tally, name) for tally in by_cpu) for name in by_cpu[0]._fields}
+        missed = sum(bpf.missed_runs(self.object.programs[name].fd) for name in self.used)
+        return EventLosses(total["dropped"], total["untracked"], total["unread"], missed)
+
+    def detach(self) -> None:
+        """Takes the programs out; maps stay readable."""
+        self._hooks.close()
+
+    def close(self) -> None:
+        """Detaches and unloads. Safe to call twice."""
+        self.detach()
+        self.object.close()
+
+
+class KernelSession:
+    """Attached programs and what they have seen. Use as a context manager, or call `close`.
+
+    Attributes:
+        notes: what isn't seen on this kernel, and why.
+        started: when the last program was attached, seconds of CLOCK_MONOTONIC.
+    """
+
+    def __init__(self, events: KernelEvents, notes: Sequence[str] = ()) -> None:
+        self._events = events
+        self._closed = False
+        self.notes = (*events.notes, *notes)
+        self.started = time.monotonic()
+
+    @property
+    def losses(self) -> EventLosses:
+        """What became of events that were seen but are not in the result."""
+        return self._events.losses()
+
+    def detach(self) -> None:
+        """Takes the programs out; what was seen stays readable until `close`."""
+        self._events.detach()
+
+    def close(self) -> None:
+        """Detaches and lets go of everything. Safe to call twice."""
+        self._closed = True
+        self._events.close()
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+class EventSession(Stream[_Event], KernelSession, Generic[_Event]):
+    """Yields events as they happen. Iterate, or use `read`, `drain` and `fileno` in an event loop.
+
+    Args:
+        decode: makes an event of a record, which is valid during the call only.
+    """
+
+    def __init__(
+        self, events: KernelEvents, decode: Callable[[memoryview], _Event], notes: Sequence[str] = ()
+    ) -> None:
+        self._decode = decode  # type: ignore[assignment,method-assign]
+        try:
+            self._ring = RingBuffer(events.object.maps["events"], events.object.maps.get("awake"))
+        except BaseException:
+            events.close()
+            raise
+        super().__init__(events, notes)
+
+    def close(self) -> None:
+        """Detaches; a blocked reader returns."""
+        already, self._closed = self._closed, True
+        if not already:
+            self._ring.close()
+        super().close()

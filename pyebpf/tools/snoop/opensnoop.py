@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""opensnoop: files that are opened, by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pyebpf.core.object import Object
+from pyebpf.errors import TargetError
+from pyebpf.tools.events import EventSession, KernelEvents, Need
+from pyebpf.tools.scope import scope_of
+from pyebpf.tools.text import shown, text_behind
+from pyebpf.tools.tool import Column, Option, Tool
+
+_NEEDS = (
+    Need("files opened by openat(2)", (("enter_openat", "exit_openat"),)),
+    Need("files opened by open(2)", (("enter_open", "exit_open"),), optional=True, silent=True),
+    Need("files opened by openat2(2)", (("enter_openat2", "exit_openat2"),), optional=True),  # Linux 5.6
+)
+
+
+class Open(NamedTuple):
+    """A file that was opened, or not.
+
+    Attributes:
+        time: when the call returned, ns of CLOCK_MONOTONIC.
+        pid, tid, uid, comm: who; numbers as our /proc shows them, the name as raw bytes.
+        fd: the descriptor; None when it failed.
+        errno: 0, or why it failed.
+        flags, mode: as the process gave them.
+        path: as the process gave it; None: it could not be read.
+    """
+
+    time: int
+    pid: int
+    tid: int
+    uid: int
+    comm: bytes
+    fd: int | None
+    errno: int
+    flags: int
+    mode: int
+    path: bytes | None
+
+
+def opensnoop(
+    *,
+    pid: int | Iterable[int] | None = None,
+    tid: int | None = None,
+    uid: int | None = None,
+    cgroup: str | None = None,
+    failed: bool = False,
+    flags: Iterable[str] = (),
+) -> EventSession[Open]:
+    """Shows files that are opened.
+
+    Args:
+        pid, tid, uid, cgroup: whose; see `pyebpf.tools.scope.Scope`.
+        failed: only those that fail.
+        flags: only with any of these flags of open(2) ("O_CREAT").
+
+    Raises:
+        TargetNotFound, TargetError: as something named doesn't exist, or isn't what it should be.
+        Unsupported, PermissionDenied, LoadError, AttachError: as the kernel can't, or won't.
+    """
+    wanted = 0
+    for flag in flags:
+        value = getattr(os, flag, 0) if flag.startswith("O_") else 0
+        if not value:
+            raise TargetError(f"{flag} is not a flag of open(2) that can be looked for", hint="for instance O_CREAT")
+        wanted |= value
+
+    def configure(obj: Object) -> None:
+        assert obj.rodata is not None
+        obj.rodata["failed_only"] = failed
+        obj.rodata["wanted_flags"] = wanted
+
+    events = KernelEvents("opensnoop", _NEEDS, scope_of(pid, tid=tid, uid=uid, cgroup=cgroup), configure)
+    layout = events.object.btf.layout("open_event")
+
+    def decode(record: memoryview) -> Open:
+        actor, result, flags, mode, size = layout.unpack(record)
+        return Open(
+            actor.time, actor.tgid, actor.tid, actor.uid, actor.comm,
+            result if result >= 0 else None, max(0, -result), flags, mode, text_behind(record, layout.size, size),
+        )  # fmt: skip
+
+    return EventSession(events, decode)
+
+
+TOOL = Tool(
+    name="opensnoop",
+    summary="show files that are opened",
+    description="Show each file that is opened: by whom, and how it went.",
+    verb=opensnoop,
+    kind="open",
+    headline="Tracing opened files",
+    scope=("pid", "tid", "uid", "cgroup", "command", "name"),
+    letters={"timestamp": "-T", "time": "", "tid": "-t", "max_events": ""},
+    options=(
+        Option("failed", ("-x", "--failed"), "only calls that fail"),
+        Option("flags", ("-f", "--flag-filter"), "only with this flag of open(2), e.g. O_WRONLY", "text", "FLAG",
+               (), repeat=True),
+        Option("", ("-U", "--print-uid"), "show the user ID"),
+        Option("", ("-e", "--extended-fields"), "show flags and mode too"),
+    ),
+    columns=(
+        Column("UID", 6, lambda e: e.uid, "print-uid"),
+        Column("PID", 7, lambda e: e.pid),
+        Column("COMM", 16, lambda e: e.comm),
+        Column("FD", 4, lambda e: -1 if e.fd is None else e.fd, right=True),
+        Column("ERR", 3, lambda e: e.errno, right=True),
+        Column("FLAGS", 8, lambda e: f"{e.flags:08o}", "extended-fields"),
+        Column("MODE", 4, lambda e: f"{e.mode:04o}", "extended-fields"),
+        Column("PATH", 0, lambda e: shown(e.path)),
+    ),
+    examples=(
+        "pyebpf opensnoop -x                 # calls that fail",
+        "pyebpf opensnoop -p 1234 -T         # of one process, with seconds",
+        "pyebpf opensnoop -c 'ls /etc'       # of a command, from its beginning",
+    ),
+)  # fmt: skip
