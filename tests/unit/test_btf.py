@@ -94,7 +94,7 @@ def test_malformed_btf_is_an_error() -> None:
 def test_some_members_at_once(compiled: Path) -> None:
     with Object.open(str(compiled)) as obj:
         code = obj.btf.flat("record", ["name", "number", "flag", "negative"])
-        data = obj.btf.layout("record").pack((b"abc", -5, 7, 3, True, ((1, 2), (3, 4)), 9, (1, 2, 3), -1))
+        data = obj.btf.layout("record").pack((b"abc", -5, 7, 3, True, ((1, 2), (3, 4)), 9, b"\1\2\3", -1))
         assert struct.unpack("<" + code, data) == (b"abc\0\0\0\0\0", 7, True, -1)
         for members, error in ((["number", "name"], LookupError), (["nothing"], LookupError), (["pair"], Error)):
             with pytest.raises(error):
