@@ -104,7 +104,7 @@ class Traced:
             for index, row in enumerate(rows):
                 obj.maps["steps"][index] = row
             for index, text in enumerate(texts):
-                obj.maps["texts"][index] = (tuple(text.ljust(64, b"\0")), len(text), 0)
+                obj.maps["texts"][index] = (text.ljust(64, b"\0"), len(text), 0)
             obj.maps["plans"][0] = begins
 
         resolution, pids = resolve_for(
