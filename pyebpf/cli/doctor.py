@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
         "python": platform.python_version(),
         "kernel": os.uname().release,
         "machine": os.uname().machine,
-        "lockdown": kernel.lockdown() or "none",
+        "lockdown": _lockdown(),
     }
     checks = examine()
     broken = [check for check in checks if check.name in _NEEDED and not check.works]
@@ -53,6 +53,13 @@ def main(argv: Sequence[str]) -> int:
         print()
         print(_verdict(checks, broken))
     return exits.UNSUPPORTED if broken else exits.TRACED
+
+
+def _lockdown() -> str:
+    try:
+        return kernel.lockdown() or "unknown (securityfs can't be read)"
+    except Error:  # no libbpf: that is said below
+        return "unknown"
 
 
 def examine() -> list[Feature]:

@@ -7,7 +7,7 @@ import errno
 import os
 from typing import NamedTuple
 
-from pyebpf.core import bpf, libbpf
+from pyebpf.core import bpf, libbpf, mount
 
 # include/uapi/linux/capability.h
 _CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
@@ -60,13 +60,28 @@ def missing_capabilities() -> tuple[str, ...]:
 
 
 def lockdown() -> str:
-    """The kernel's lockdown mode: "none", "integrity", "confidentiality", or "" when it has none."""
+    """The kernel's lockdown mode: "none", "integrity", "confidentiality"; "" when we can't find out."""
+    folder = _securityfs()
+    if folder < 0:
+        return ""
     try:
-        with open("/sys/kernel/security/lockdown") as file:
-            modes = file.read()
+        fd = os.open("lockdown", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:  # a kernel without lockdown
+        return "none"
     except OSError:
         return ""
-    return modes.partition("[")[2].partition("]")[0]
+    finally:
+        os.close(folder)
+    with os.fdopen(fd) as file:
+        return file.read().partition("[")[2].partition("]")[0]
+
+
+def _securityfs() -> int:
+    """A descriptor of the file system, or ``-errno``."""
+    path = "/sys/kernel/security"
+    if os.path.ismount(path):
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return mount.detached("securityfs")
 
 
 def why_denied(missing: tuple[str, ...]) -> str:

@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import os
 
-from pyebpf.core import libbpf
+from pyebpf.core import mount
 from pyebpf.errors import Unsupported
 
 _MOUNTS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
-# The same on x86-64 and arm64 (include/uapi/asm-generic/unistd.h), since Linux 5.2.
-_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
-_CLOEXEC = 1
-_FSCONFIG_CMD_CREATE = 6
 
 
 class Tracefs:
@@ -29,30 +25,14 @@ class Tracefs:
         if root is not None:
             self._mount = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             return
-        code = self._make_mount()
-        if code < 0:
+        self._mount = mount.detached("tracefs")
+        if self._mount < 0:
             raise Unsupported(
                 f"tracefs is mounted neither on {_MOUNTS[0]} nor on {_MOUNTS[1]}, and mounting it for ourselves "
-                f"failed: {os.strerror(-code)}",
+                f"failed: {os.strerror(-self._mount)}",
                 feature="tracefs",
                 hint="as root: mount -t tracefs none /sys/kernel/tracing",
             )
-
-    def _make_mount(self) -> int:
-        """Returns 0, or ``-errno``."""
-        libbpf.lib()
-        name = libbpf.ffi.new("char[]", b"tracefs")
-        context = libbpf.syscall(_FSOPEN, libbpf.address(name), _CLOEXEC)
-        if context < 0:
-            return context
-        try:
-            code = libbpf.syscall(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, 0, 0, 0)
-            if code < 0:
-                return code
-            self._mount = libbpf.syscall(_FSMOUNT, context, _CLOEXEC, 0)
-            return min(self._mount, 0)
-        finally:
-            os.close(context)
 
     def number(self, event: str) -> int | None:
         """A tracepoint's number ("syscalls/sys_enter_openat"); None: the kernel has no such tracepoint."""
