@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import setuptools
@@ -29,6 +31,20 @@ class BuildPy(build_py):
             self._objects = compile_objects(package / "objects")
         except BuildError as error:
             raise SystemExit(f"error: {error}") from error
+        if not getattr(self, "editable_mode", False):
+            self.distribution.data_files = [("share/man/man1", self._manual())]
+
+    def _manual(self) -> list[str]:
+        """The manual pages, compressed, the same bytes each time."""
+        spec = spec_from_file_location("manual", ROOT / "docs" / "man.py")
+        assert spec and spec.loader
+        manual = module_from_spec(spec)
+        spec.loader.exec_module(manual)
+        folder = Path(self.build_lib).parent / "man"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in manual.pages().items():
+            (folder / f"{name}.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+        return sorted(map(str, folder.glob("*.gz")))
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
         made = [self._package() / "core" / "_libbpf.py", *getattr(self, "_objects", [])]
