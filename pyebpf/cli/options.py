@@ -7,8 +7,6 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
-
 TARGET_HELP = """\
 targets:
   PATH:PATTERN        functions of a program or library: './server:main.*.Mul'
@@ -71,6 +69,8 @@ def parser(
         targets: how many there are, as argparse's nargs.
         more: an explanation besides that of targets.
     """
+    from pyebpf.tools.funccount import DEFAULT_MAX_PROBES  # with all that resolves functions: 12 ms others don't need
+
     explained = TARGET_HELP + (f"\n\n{more}" if more else "")
     epilog = explained + "\n\nexamples:\n" + "\n".join(f"  {example}" for example in examples)
     result = argparse.ArgumentParser(

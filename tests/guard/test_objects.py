@@ -44,6 +44,18 @@ def sections(data: bytes) -> dict[str, bytes]:
     }
 
 
+def test_nothing_that_only_a_compiler_needs(builder: ModuleType, tmp_path: Path) -> None:
+    """No source lines, relocations of types or labels; what the kernel takes is as clang made it."""
+    for path in builder.compile_objects(tmp_path):
+        parts = sections(path.read_bytes())
+        lines_size = struct.unpack_from("<I", parts[".BTF.ext"], 20)[0]
+        assert not lines_size and not [name for name in parts if name.startswith(".rel.BTF")], path
+        assert b"\0LBB" not in parts[".strtab"], path
+        strings_size = struct.unpack_from("<I", parts[".BTF"], 20)[0]
+        strings = parts[".BTF"][-strings_size:]
+        assert b";" not in strings and b"(" not in strings, f"{path}: source text among the names"
+
+
 @pytest.mark.parametrize("name", ["funccount", "funclatency", "funcslower", "trace", "argdist", "stackcount"])
 def test_function_tools_carry_no_core_relocation(builder: ModuleType, tmp_path: Path, name: str) -> None:
     """libbpf loads the kernel's BTF as soon as there is one relocation; these must load where there is no BTF."""
