@@ -21,6 +21,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cffi import FFI
@@ -155,7 +156,7 @@ def compile_objects(output: Path, force: bool = False) -> list[Path]:
     sources = sorted((ROOT / "bpf").rglob("*.bpf.c"), key=lambda path: path.name)
     headers = [*(ROOT / "bpf").rglob("*.h"), *(ROOT / "vmlinux").rglob("*.h"), Path(__file__)]
     newest_header = max(path.stat().st_mtime for path in headers)
-    objects = []
+    objects, stale = [], []
     for arch in ARCHITECTURES:
         for source in sources:
             target = output / arch / f"{source.name[: -len('.bpf.c')]}.bpf.o"
@@ -164,7 +165,9 @@ def compile_objects(output: Path, force: bool = False) -> list[Path]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(Path(ready) / arch / target.name, target)
             elif force or not target.exists() or target.stat().st_mtime < max(newest_header, source.stat().st_mtime):
-                compile_object(source, target, arch)
+                stale.append((source, target, arch))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda job: compile_object(*job), stale))
     return objects
 
 
