@@ -19,7 +19,6 @@ from snooping import JOBS, Cost, Failed, Job, Loss, Peer, Shown
 from tables import heading, load, ratio, spread, table
 
 EXPERIMENTS = ("start", "cost", "loss")
-LOSSY = ("opensnoop", "tcpconnect", "tcpaccept", "tcplife")  # of which `loss` is measured
 
 
 class Results:
@@ -28,7 +27,6 @@ class Results:
     def __init__(self) -> None:
         self.values: dict[tuple[str, str], list[Any]] = {}
         self.shown: dict[tuple[str, str], list[Shown]] = {}
-        self.failed: dict[tuple[str, str], str] = {}
 
     def names(self, job: Job) -> list[str]:
         return [name for tool, name in self.values if tool == job.tool]
@@ -39,20 +37,23 @@ def main() -> int:
     if os.geteuid():
         sys.exit("benchmarks/events.py: run as root")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and pass that on
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no tool is left running
     peers = snooping.installed(options.pyebpf, version([options.pyebpf, "--version"]), options.peer)
-    programs = Programs()
-    programs.compile("events", "-D_GNU_SOURCE")
-    programs.compile("nothing", "-static")
+    runner = Runner(peers, options.runs, options.cpu)
     jobs = [job for job in JOBS if not options.tool or job.tool in options.tool]
+    line_an_event = [job for job in jobs if job.lines]
     wanted = options.only or EXPERIMENTS
     heading([peer.name for peer in peers])
     if "start" in wanted:
-        _print_start(jobs, _rounds(programs, jobs, peers, options, snooping.first_line))
+        _print_start(line_an_event, runner.run(line_an_event, snooping.first_line))
     if "cost" in wanted:
-        _print_cost(jobs, _rounds(programs, jobs, peers, options, snooping.cost))
+        _print_cost(jobs, runner.run(jobs, snooping.cost))
     if "loss" in wanted:
-        jobs = [job for job in jobs if job.tool in LOSSY]
-        _print_loss(jobs, _rounds(programs, jobs, peers, options, snooping.loss))
+        _print_loss(line_an_event, runner.run([job for job in line_an_event if job.loop != "exec"], snooping.loss))
+    if runner.failed:
+        print("\nDo not run here:\n")
+    for (tool, name), reason in runner.failed.items():
+        print(f"* {name}, {tool}: {reason}")
     print(f"\nLoad average at the end: {load()}.")
     return 0
 
@@ -66,34 +67,40 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pyebpf", default=os.path.join(root, ".venv", "bin", "pyebpf"), metavar="PATH",
                         help="the command to measure (default: .venv/bin/pyebpf)")  # fmt: skip
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND",
-                        help="a peer; COMMAND contains {tool}, the tool's name, or {program}, bpftrace's of a line")  # fmt: skip
+                        help="a peer; COMMAND contains {tool}, or {program} for bpftrace's -e")  # fmt: skip
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), metavar="N",
                         help="where the events are made (default %(default)s)")  # fmt: skip
     return parser.parse_args()
 
 
-def _rounds(
-    programs: Programs, jobs: Sequence[Job], peers: Sequence[Peer], options: argparse.Namespace, measure: Callable[..., tuple[Any, Shown]]
-) -> Results:
-    """The contestants take turns, tool by tool and round by round. Who fails once is left out."""
-    results = Results()
-    for number in range(options.runs):
-        print(f"{measure.__name__}: round {number + 1} of {options.runs}", file=sys.stderr)
-        for job in jobs:
-            for peer in peers:
-                key = job.tool, peer.name
-                command = peer.line(job)
-                if command is None or key in results.failed:
-                    continue
-                try:
-                    value, shown = measure(programs, command, job, options.cpu)
-                except Failed as failed:
-                    results.failed[key] = str(failed)
-                    print(f"  {peer.name} {job.tool}: {failed}", file=sys.stderr)
-                    continue
-                results.values.setdefault(key, []).append(value)
-                results.shown.setdefault(key, []).append(shown)
-    return results
+class Runner:
+    """Has contestants take turns, tool by tool and round by round. Who fails once is left out from then on."""
+
+    def __init__(self, peers: Sequence[Peer], rounds: int, cpu: int) -> None:
+        self._peers, self._rounds, self._cpu = peers, rounds, cpu
+        self._programs = Programs()
+        self._programs.compile("events", "-D_GNU_SOURCE")
+        self._programs.compile("nothing", "-static")
+        self.failed: dict[tuple[str, str], str] = {}
+
+    def run(self, jobs: Sequence[Job], measure: Callable[..., tuple[Any, Shown]]) -> Results:
+        results = Results()
+        for number in range(self._rounds):
+            print(f"{measure.__name__}: round {number + 1} of {self._rounds}", file=sys.stderr)
+            for job in jobs:
+                for peer in self._peers:
+                    key = job.tool, peer.name
+                    command = peer.line(job)
+                    if command is None or key in self.failed:
+                        continue
+                    try:
+                        value, shown = measure(self._programs, command, job, self._cpu)
+                    except Failed as failed:
+                        self.failed[key] = str(failed)
+                        continue
+                    results.values.setdefault(key, []).append(value)
+                    results.shown.setdefault(key, []).append(shown._replace(text=b""))  # megabytes
+        return results
 
 
 def _yardsticks(results: Results, job: Job) -> tuple[str, list[str]]:
@@ -126,13 +133,12 @@ def _print_start(jobs: Sequence[Job], results: Results) -> None:
                 _against(results, job, name, float), _memory(results, job, name),
             ])  # fmt: skip
     table(["tool", "", "ms", "pyebpf ÷ it", "peak memory, MB"], rows)
-    _print_failed(results)
 
 
 def _print_cost(jobs: Sequence[Job], results: Results) -> None:
     print("\n## What a loop costs more while a tool watches")
-    print("\nopen: open and close. exec: start a program and wait for it. connect: connect, accept, close, close. "
-          "message: send and receive.\nShown: the share of the events that was shown.")  # fmt: skip
+    print("\nopen: open, close. stat, signal: one each. exec: start a program, wait for it. connect: connect, accept,\n"
+          "close, close. message: send, receive. Shown: the share of the events that was shown.")  # fmt: skip
     rows = []
     for job in jobs:
         for name in results.names(job):
@@ -148,11 +154,10 @@ def _print_cost(jobs: Sequence[Job], results: Results) -> None:
             ])  # fmt: skip
     table(["tool", "", "loop", "ns without", "ns added", "with ÷ without", "pyebpf ÷ it (added)", "shown", "CPU, s",
            "peak memory, MB"], rows)  # fmt: skip
-    _print_failed(results)
 
 
 def _print_loss(jobs: Sequence[Job], results: Results) -> None:
-    print(f"\n## {snooping.CONNECTIONS:,} loops as fast as it goes")
+    print(f"\n## {snooping.LOOPS:,} loops as fast as it goes")
     print("\nNot accounted for: events made, less those shown and those said to be lost.")
     rows = []
     for job in jobs:
@@ -166,14 +171,6 @@ def _print_loss(jobs: Sequence[Job], results: Results) -> None:
             ])  # fmt: skip
     table(["tool", "", "loop", "events", "events a second", "shown", "said to be lost", "not accounted for",
            "peak memory, MB"], rows)  # fmt: skip
-    _print_failed(results)
-
-
-def _print_failed(results: Results) -> None:
-    if results.failed:
-        print("\nDo not run here:\n")
-    for (tool, name), reason in results.failed.items():
-        print(f"* {name} {tool}: {reason}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Tools that show what happens on the whole system: how soon they do, at what cost, and what they lose.
 
-workloads/events.c makes the events. They bear a mark (a file's or a program's name, a server's port), by which their
-lines are told from all others.
+workloads/events.c makes the events. They bear a mark (a file's or a program's name, a process's number, a server's
+port), by which their lines are told from all others.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import select
 import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,20 +23,29 @@ from typing import Any, NamedTuple, Optional
 
 from processes import Programs
 
-CONNECTIONS = 10_007
-LIMIT = 30  # seconds that a tool has to show its first event
+LOOPS = 10_007
+LIMIT = 15  # seconds that a tool has to show its first event
 _PACE_US = 1000
 _BURSTS = 5
-_SETTLED = 0.5  # seconds without a new line: everything was shown
+_SETTLED = 0.3  # seconds without a new line: everything was shown
 
 # What bpftrace's users write where its own tool of that name wants a kernel probe, or there is none.
-_STATE = "tracepoint:sock:inet_sock_set_state /args->protocol == 6 && args->newstate == "
+_STATE = "tracepoint:sock:inet_sock_set_state "
+_TCP = "args->protocol == 6 && "
+_BYTES = (
+    "tracepoint:sock:sock_%s_length /args->protocol == 6 && args->ret > 0/ { "
+    "$sk = (struct sock *)args->sk; $to = $sk->__sk_common.skc_dport; "
+    "@%s[pid, comm, $sk->__sk_common.skc_num, ($to >> 8) | (($to << 8) & 0xff00)] = sum(args->ret); } "
+)
 _BY_HAND = {
-    "tcpconnect": _STATE + r'2/ { printf("%d %s %s %d\n", pid, comm, ntop(args->daddr), args->dport); }',
-    "tcpaccept": _STATE + r'1 && args->oldstate == 3/ { printf("%d %s %s %d\n", pid, comm, ntop(args->saddr), '
-    r"args->sport); }",
-    "tcpstates": _STATE[: _STATE.index(" &&")] + r'/ { printf("%p %d %s %d %d %d %d\n", args->skaddr, pid, comm, '
-    r"args->sport, args->dport, args->oldstate, args->newstate); }",
+    "tcpconnect": _STATE + "/" + _TCP + "args->newstate == 2/ "
+    r'{ printf("%d %s %s %d\n", pid, comm, ntop(args->daddr), args->dport); }',
+    "tcpaccept": _STATE + "/" + _TCP + "args->oldstate == 3 && args->newstate == 1/ "
+    r'{ printf("%d %s %s %d\n", pid, comm, ntop(args->daddr), args->sport); }',
+    "tcpstates": _STATE + r'{ printf("%p %d %s %d %d %d %d\n", args->skaddr, pid, comm, args->sport, args->dport, '
+    "args->oldstate, args->newstate); }",
+    "tcptop": _BYTES % ("send", "sent") + _BYTES % ("recv", "received")
+    + "interval:s:1 { print(@sent); print(@received); clear(@sent); clear(@received); }",
 }
 
 
@@ -47,6 +57,7 @@ class Job(NamedTuple):
         loop: of workloads/events.c.
         burst: loops that are made at once to take the cost.
         lines: that a loop is shown by; 0: the tool shows totals, in intervals.
+        extra: lines that are shown of a new mark, before any loop: a server begins to listen.
         options: that pyebpf's needs.
     """
 
@@ -54,17 +65,20 @@ class Job(NamedTuple):
     loop: str
     burst: int
     lines: int
+    extra: int = 0
     options: tuple[str, ...] = ()
 
 
 JOBS = (
     Job("opensnoop", "open", 2000, 1),
+    Job("statsnoop", "stat", 2000, 1),
+    Job("killsnoop", "signal", 2000, 1),
     Job("execsnoop", "exec", 100, 1),
     Job("exitsnoop", "exec", 100, 1),
     Job("tcpconnect", "connect", 1000, 1),
     Job("tcpaccept", "connect", 1000, 1),
     Job("tcplife", "connect", 1000, 2),
-    Job("tcpstates", "connect", 1000, 10),
+    Job("tcpstates", "connect", 1000, 10, extra=1),
     Job("tcptop", "message", 5000, 0),
 )
 
@@ -125,7 +139,10 @@ class Events:
 
     def answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit("workloads/events.c failed")
+        answer: dict[str, Any] = json.loads(line)
         return answer
 
     def mark(self) -> re.Pattern[bytes]:
@@ -180,6 +197,10 @@ class Tool:
                 pass
         return self._text
 
+    def size(self) -> int:
+        """Bytes that it has written, without a terminal."""
+        return os.fstat(self._output).st_size
+
     @property
     def running(self) -> bool:
         return self._process.poll() is None
@@ -213,9 +234,15 @@ class Failed(Exception):
     """A tool that doesn't run here; the message is what it said last."""
 
 
-def _why(text: bytes) -> Failed:
-    lines = [line.strip() for line in text.decode(errors="replace").splitlines() if line.strip()]
-    return Failed(lines[-1][:200] if lines else f"showed nothing in {LIMIT} s")
+def _look(tool: Tool, since: float) -> None:
+    """Raises Failed when it has ended, or had its time: with the last line of an error, without colours."""
+    late = time.monotonic() - since > LIMIT
+    if tool.running and not late:
+        return
+    plain = re.sub(r"\x1b\[[\d;]*m", "", tool.text().decode(errors="replace"))
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    errors = [line for line in lines if re.search("error|exception|failed", line, re.IGNORECASE)] or lines
+    raise Failed(f"showed nothing of it in {LIMIT} s" if late else (errors or [""])[-1][:200])
 
 
 def first_line(programs: Programs, command: list[str], job: Job, cpu: int) -> tuple[float, Shown]:
@@ -224,10 +251,9 @@ def first_line(programs: Programs, command: list[str], job: Job, cpu: int) -> tu
         mark = events.mark()
         events.ask(f"pace {_PACE_US}")
         with Tool(programs, command, terminal=True) as tool:
-            end = time.monotonic() + LIMIT
+            since = time.monotonic()
             while not mark.search(tool.text(0.01)):
-                if not tool.running or time.monotonic() > end:
-                    raise _why(tool.text())
+                _look(tool, since)
             seen = time.monotonic()
             shown = tool.shown()
         return seen - shown.start, shown
@@ -236,18 +262,17 @@ def first_line(programs: Programs, command: list[str], job: Job, cpu: int) -> tu
 def _wait_for(tool: Tool, events: Events) -> None:
     """Until it has shown something of the loop. Tools that write to a file keep their first lines back for a while."""
     mark = events.mark()
-    end = time.monotonic() + LIMIT
+    since = time.monotonic()
     while not mark.search(tool.text()):
         events.run(50)
         time.sleep(0.02)
-        if not tool.running or time.monotonic() > end:
-            raise _why(tool.text())
+        _look(tool, since)
 
 
 def _settle(tool: Tool) -> None:
     size, since = -1, time.monotonic()
     while time.monotonic() - since < _SETTLED:
-        now = len(tool.text())
+        now = tool.size()
         if now != size:
             size, since = now, time.monotonic()
         time.sleep(0.02)
@@ -275,11 +300,11 @@ def cost(programs: Programs, command: list[str], job: Job, cpu: int) -> tuple[Co
             mark = events.mark()
             times = []
             for _ in range(_BURSTS):
-                time.sleep(0.2)  # for the tool to empty its buffer: what it loses costs less
+                time.sleep(0.1)  # for the tool to empty its buffer: what it loses costs less
                 times.append(events.run(job.burst))
             _settle(tool)
             shown = tool.shown()
-    expected = job.burst * _BURSTS * job.lines
+    expected = job.burst * _BURSTS * job.lines + job.extra
     complete = lines_with(shown.text, mark) / expected if expected else 1.0
     return Cost(without, statistics.median(times), complete), shown
 
@@ -298,16 +323,16 @@ class Loss(NamedTuple):
 
 
 def loss(programs: Programs, command: list[str], job: Job, cpu: int) -> tuple[Loss, Shown]:
-    """CONNECTIONS loops as fast as it goes."""
+    """LOOPS loops as fast as it goes."""
     with Events(programs, job.loop, cpu) as events:
         with Tool(programs, command, terminal=False) as tool:
             _wait_for(tool, events)
             _settle(tool)
             mark = events.mark()
-            took = events.run(CONNECTIONS)
+            took = events.run(LOOPS)
             _settle(tool)
             shown = tool.shown()
-    made = CONNECTIONS * job.lines
+    made = LOOPS * job.lines + job.extra
     return Loss(made, lines_with(shown.text, mark), lost(shown.text), job.lines * 1e9 / took), shown
 
 

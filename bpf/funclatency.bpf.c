@@ -8,7 +8,7 @@ struct call {
 	__u64 start; /* ns, CLOCK_MONOTONIC */
 };
 #include "include/frame.bpf.h"
-#include "include/log2.bpf.h"
+#include "include/buckets.bpf.h"
 #include "include/stripes.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -20,20 +20,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct latency);
 } latencies SEC(".maps");
-
-/* See the anchor in site.bpf.h. */
-const enum latency_buckets *unused_latency_buckets __attribute__((unused));
-
-static __always_inline __u32 bucket_of(__u64 ns)
-{
-	const __u32 width = 1 << SUB_BUCKET_BITS;
-	__u32 exponent;
-
-	if (ns < width)
-		return ns;
-	exponent = floor_log2(ns);
-	return (exponent - SUB_BUCKET_BITS + 1) * width + (ns >> (exponent - SUB_BUCKET_BITS) & (width - 1));
-}
 
 SEC("uprobe")
 int on_entry(struct pt_regs *ctx)
@@ -56,7 +42,7 @@ int on_return(struct pt_regs *ctx)
 	struct latency *latency;
 	struct frame_key key;
 	struct call call;
-	__u32 row, bucket;
+	__u32 row;
 
 	if (!wanted(pid_tgid) || !frame_of(ctx, cookie, pid_tgid, &key) || !frame_leave(&key, cookie, &call))
 		return 0;
@@ -66,9 +52,7 @@ int on_return(struct pt_regs *ctx)
 	if (!latency)
 		return 0;
 	duration = now - call.start;
-	bucket = bucket_of(duration);
-	asm volatile("" : "+r"(bucket)); /* clang knows that the mask is idle, the verifier doesn't */
-	__sync_fetch_and_add(&latency->buckets[bucket & (BUCKET_ROOM - 1)], 1);
+	count_into(latency->buckets, duration);
 	__sync_fetch_and_add(&latency->total, duration);
 	if (latency->max < duration)
 		latency->max = duration;

@@ -56,10 +56,10 @@ def program() -> Path:
 
 def quoted(word: Word) -> bytes:
     """One word of an actor's language: bytes other than plain ones are %XX, no bytes at all are "-"."""
-    raw = os.fsencode(word) if not isinstance(word, int) else b"%d" % word
-    return b"".join(b"%c" % byte if byte in _PLAIN else b"%%%02x" % byte for byte in raw).replace(
-        b"-", b"%2d" if raw == b"-" else b"-"
-    ) or b"-"
+    raw = b"%d" % word if isinstance(word, int) else os.fsencode(word)
+    if raw in (b"", b"-"):
+        return b"%2d" if raw else b"-"
+    return b"".join(b"%c" % byte if byte in _PLAIN else b"%%%02x" % byte for byte in raw)
 
 
 class Pending:
@@ -75,6 +75,8 @@ class Pending:
 
 class Actor:
     """A process that does what it is told, one act at a time in each of its threads and children.
+
+    It dies with the thread that started it (PR_SET_PDEATHSIG): start it in one that outlives it.
 
     Every reply has: act, pid, tid, comm, ret, errno (0 if it did not fail; the name is ``errno.errorcode[...]``),
     start and end (CLOCK_MONOTONIC, ns, around the system call).
@@ -110,8 +112,8 @@ class Actor:
                 memory either), "edge" (its NUL is the last byte that is mapped), "cross" (the second half is cold).
         """
         self._number += 1
-        line = [b"%d" % self._number, quoted(who or "."), quoted(act + ("+" + path if path else "")), *map(quoted, words)]
-        self._in.write(b" ".join(line) + b"\n")
+        line = [self._number, who or ".", f"{act}+{path}" if path else act, *words]
+        self._in.write(b" ".join(map(quoted, line)) + b"\n")
         self._in.flush()
         return Pending(self, self._number)
 
@@ -190,8 +192,8 @@ class Actor:
             how: block; poll (non-blocking, then poll and SO_ERROR); start (non-blocking, returns at once with
                 EINPROGRESS: call `Connection.finish` later).
             source: bind to it first.
-            options: of the socket, set before; {"TCP_SYNCNT": 1} gives up after about 3 s, {"TCP_USER_TIMEOUT": 500}
-                within about 1 s.
+            options: of the socket, set before; {"TCP_USER_TIMEOUT": 500} gives up (ETIMEDOUT) after about 1 s and one
+                retransmitted SYN, {"TCP_SYNCNT": 1} after 3 s.
             fails: the reply has the errno; otherwise a failure raises `Refused`.
         """
         where = to.address if isinstance(to, Listener) else Address(*to)
@@ -231,7 +233,8 @@ class Actor:
         self, to: Listener | Address | tuple[str, int], number: int, *, payload: int = 0, reset: bool = False,
         spread: int = 1, who: str = "",
     ) -> Pending:  # fmt: skip
-        """Begins many connections one after another: connect, send payload bytes, wait for the peer's close, close.
+        """Begins many connections one after another: connect, send payload bytes, shut down, wait for the peer's close,
+        close. Needs somebody who `serve`s (or a queue long enough, with reset).
 
         The reply: made, failed, bytes, ports (local, in order), spans ([start, end] of each connect, ns).
 
@@ -242,12 +245,12 @@ class Actor:
         where = to.address if isinstance(to, Listener) else Address(*to)
         return self.begin("burst", where.host, where.port, number, payload, int(reset), spread, who=who)
 
-    def serve(self, listener: Listener, number: int, how: str = "accept4", *, payload: int = 0, who: str = "") -> Pending:
-        """Begins to accept so many connections; of each reads payload bytes and then closes.
+    def serve(self, listener: Listener, number: int, how: str = "accept4", *, who: str = "") -> Pending:
+        """Begins to accept so many connections, one after another; reads each to its end and closes it.
 
         The reply: made, bytes, ports (of the peers, in order).
         """
-        return self.begin("serve", listener.fd, number, how, payload, who=who or listener.who)
+        return self.begin("serve", listener.fd, number, how, who=who or listener.who)
 
     def noise(self, number: int) -> Reply:
         """What is not TCP: so many datagrams over UDP (v4 and v6) and messages over Unix sockets, each received."""
@@ -272,7 +275,7 @@ class Actor:
         return self._process.wait(targets.DEADLINE)
 
     def kill(self) -> None:
-        """SIGKILL to it and its children; it may have ended before."""
+        """SIGKILL to it, which takes its children along; it may have ended before."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.communicate()

@@ -36,12 +36,52 @@ struct pid {
 	struct upid numbers[1];
 };
 
+struct super_block {
+	__u32 s_dev;
+};
+
 struct inode {
 	__u16 i_mode;
+	unsigned int i_nlink;
+	__u32 i_generation;
+	unsigned long i_ino;
+	struct super_block *i_sb;
+};
+
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct inode *d_inode;
+};
+
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
+struct fs_struct {
+	struct path root;
+	struct path pwd;
 };
 
 struct file {
 	struct inode *f_inode;
+	struct path f_path;
+	unsigned int f_mode;
 	void *private_data;
 };
 
@@ -52,6 +92,25 @@ struct fdtable {
 
 struct files_struct {
 	struct fdtable *fdt;
+};
+
+struct linux_binprm {
+	const char *filename;
+	const char *interp;
+};
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct signal_struct {
+	atomic_t live; /* threads that have not begun to end */
+	int group_exit_code;
+	unsigned int flags;
+};
+
+struct kernel_siginfo {
+	int si_code;
 };
 
 struct mm_struct {
@@ -99,7 +158,9 @@ struct task_struct {
 	__u64 start_time; /* ns, CLOCK_MONOTONIC */
 	struct pid *thread_pid;
 	struct mm_struct *mm;
+	struct fs_struct *fs;
 	struct files_struct *files;
+	struct signal_struct *signal;
 	struct nsproxy *nsproxy;
 	struct css_set *cgroups;
 	const struct cred *cred;

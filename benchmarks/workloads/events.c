@@ -3,6 +3,8 @@
  * events LOOP DIRECTORY CPU: makes events of one kind, on one CPU:
  *
  *   open     opens and closes a file
+ *   stat     asks for a file's status
+ *   signal   sends SIGCONT to a process that waits
  *   exec     starts a program and waits for its end
  *   connect  a TCP connection over loopback: connect, accept, close the client's end, close the server's
  *   message  100 bytes through a TCP connection over loopback
@@ -10,7 +12,7 @@
  * It obeys lines on standard input and answers each with a line of JSON:
  *
  *   mark     from now on the events bear a new mark, by which they are found in a tool's output: the file's name, the
- *            program's, or the server's port
+ *            program's, the process's number, or the server's port
  *   run N    N loops, as fast as it goes
  *   pace US  a loop each US microseconds, until there is something to read
  */
@@ -19,6 +21,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -39,6 +42,7 @@ static char mark[32];
 static char path[4096];
 static int listener = -1, sender = -1, receiver = -1;
 static struct sockaddr_in server;
+static pid_t waiting;
 
 static void die(const char *what)
 {
@@ -69,6 +73,38 @@ static void open_file(long number)
 	(void)number;
 	if (fd < 0 || close(fd))
 		die(path);
+}
+
+static void ask_status(long number)
+{
+	struct stat status;
+
+	(void)number;
+	if (stat(path, &status))
+		die(path);
+}
+
+static void mark_process(int number)
+{
+	(void)number;
+	if (waiting)
+		kill(waiting, SIGKILL);
+	waiting = fork();
+	if (waiting < 0)
+		die("fork");
+	if (!waiting) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	snprintf(mark, sizeof(mark), "%d", waiting);
+}
+
+static void send_signal(long number)
+{
+	(void)number;
+	if (kill(waiting, SIGCONT))
+		die("kill");
 }
 
 static void mark_program(int number)
@@ -157,6 +193,8 @@ static const struct {
 	void (*loop)(long number);
 } loops[] = {
 	{ "open", mark_file, open_file },
+	{ "stat", mark_file, ask_status },
+	{ "signal", mark_process, send_signal },
 	{ "exec", mark_program, start_program },
 	{ "connect", mark_port, connect_and_close },
 	{ "message", mark_connection, send_message },

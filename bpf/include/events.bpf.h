@@ -9,20 +9,25 @@
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 20);
+	__uint(max_entries, 1 << 22); /* some 20,000 events: a burst of 10,000 finds room while the reader sleeps */
 } events SEC(".maps");
 
+#ifdef __PYEBPF_TALLY_BPF_H /* events that are calls of functions: one tally for both */
+#define EVENT_TALLY tally
+#else
+#define EVENT_TALLY event_tally
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct event_tally);
 } tallies SEC(".maps");
+#endif
 
 #define COUNT_EVENTS(field, number)                                                                                    \
 	do {                                                                                                           \
 		__u32 zero = 0;                                                                                        \
-		struct event_tally *tally = bpf_map_lookup_elem(&tallies, &zero);                                      \
+		struct EVENT_TALLY *tally = bpf_map_lookup_elem(&tallies, &zero);                                      \
 		if (tally)                                                                                             \
 			__sync_fetch_and_add(&tally->field, number);                                                   \
 	} while (0)
@@ -83,10 +88,11 @@ static __always_inline void submit(void *record)
 
 /*
  * A record with a text behind it, read from the process's memory: `head` bytes, then TEXT_SHORT or, for the few that
- * need it, TEXT_LONG (PATH_MAX) bytes. `size` becomes the text's length with its NUL, or -errno; TEXT_LONG: it was cut.
+ * need it, TEXT_LONG bytes (more than PATH_MAX, which so counts as whole). `size` becomes the length with the NUL, or
+ * -errno; TEXT_LONG: it was cut.
  * Memory is taken from the ring buffer, not from a buffer a CPU: programs may be preempted (tracepoints since Linux 7.0).
  */
-enum text_sizes { TEXT_SHORT = 128, TEXT_LONG = 4096 };
+enum text_sizes { TEXT_SHORT = 128, TEXT_LONG = 4096 + 8 };
 const enum text_sizes *unused_text_sizes __attribute__((unused));
 
 static __always_inline void *reserve_with_text(__u64 head, const void *text, __s32 *size)
@@ -97,7 +103,8 @@ static __always_inline void *reserve_with_text(__u64 head, const void *text, __s
 		return NULL;
 	*size = bpf_probe_read_user_str(record + head, TEXT_SHORT, text);
 	if (*size == TEXT_SHORT) {
-		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+		/* With a wake-up: the kernel wakes for a record only if the reader has taken all before it, this one too. */
+		bpf_ringbuf_discard(record, 0);
 		record = reserve(head + TEXT_LONG);
 		if (!record)
 			return NULL;

@@ -37,8 +37,8 @@ static __always_inline bool flow_of(struct sock *sk, struct flow *flow)
 	flow->remote_port = network_order(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	flow->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	if (flow->family == AF_INET6) {
-		BPF_CORE_READ_INTO(flow->remote, sk, __sk_common.skc_v6_daddr);
-		BPF_CORE_READ_INTO(flow->local, sk, __sk_common.skc_v6_rcv_saddr);
+		bpf_core_read(flow->remote, sizeof(flow->remote), &sk->__sk_common.skc_v6_daddr);
+		bpf_core_read(flow->local, sizeof(flow->local), &sk->__sk_common.skc_v6_rcv_saddr);
 		__builtin_memcpy(&address, flow->remote, sizeof(address));
 		if (address.in6_u.u6_addr32[0] || address.in6_u.u6_addr32[1] ||
 		    address.in6_u.u6_addr32[2] != __builtin_bswap32(0xffff))

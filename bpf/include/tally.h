@@ -17,6 +17,7 @@ struct tally {
 	__u64 failed;     /* values left out of a histogram because they could not be read */
 	__u64 uncounted;  /* calls that a full map could not count */
 	__u64 collided;   /* stacks that another stack's place in the map kept out */
+	__u64 unread;     /* texts or data shown as unreadable */
 };
 
 #endif

@@ -3,23 +3,29 @@
 #ifndef __PYEBPF_TASK_BPF_H
 #define __PYEBPF_TASK_BPF_H
 
-/* How deep the tracer's PID namespace lies; 0: the initial one. */
-const volatile __u32 pidns_level = 0;
+#define MOST_PID_NAMESPACES 33 /* MAX_PID_NS_LEVEL of linux/pid_namespace.h, and the initial one */
 
 /* A task's thread number as the tracer's /proc shows it; 0: not visible there. */
 static __always_inline __u32 tid_of(struct task_struct *task)
 {
-	struct pid *pid;
 	struct upid upid = {};
+	struct pid *pid;
+	__u32 level, deepest;
 
 	if (!pidns_ino)
 		return BPF_CORE_READ(task, pid);
 	pid = BPF_CORE_READ(task, thread_pid);
-	if (!pid || BPF_CORE_READ(pid, level) < pidns_level)
+	if (!pid)
 		return 0;
-	bpf_probe_read_kernel(&upid, sizeof(upid),
-			      (void *)pid + bpf_core_field_offset(struct pid, numbers) + pidns_level * sizeof(upid));
-	return BPF_CORE_READ(upid.ns, ns.inum) == pidns_ino ? upid.nr : 0;
+	/* It has a number in its own namespace and each above. How deep ours lies, /proc doesn't tell. */
+	deepest = BPF_CORE_READ(pid, level);
+	for (level = 0; level < MOST_PID_NAMESPACES && level <= deepest; level++) {
+		bpf_probe_read_kernel(&upid, sizeof(upid),
+				      (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * sizeof(upid));
+		if (BPF_CORE_READ(upid.ns, ns.inum) == pidns_ino)
+			return upid.nr;
+	}
+	return 0;
 }
 
 /* A task's process number as the tracer's /proc shows it; 0: not visible there. */

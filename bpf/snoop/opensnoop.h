@@ -4,13 +4,19 @@
 
 #include "include/actor.h"
 
-/* The path follows, `path_size` bytes. */
+/* Both flags and mode: openat2(2)'s could not be read. */
+enum open_flags { FLAGS_UNREAD = -1 };
+const enum open_flags *unused_open_flags __attribute__((unused));
+
+/* The path follows, `path_size` bytes; with `full_paths`, room for the directory it is relative to. */
 struct open_event {
 	struct actor actor;
 	__s32 result; /* a file descriptor, or -errno */
 	__u32 flags;  /* open(2)'s */
 	__u32 mode;
 	__s32 path_size; /* with the NUL; -errno: it could not be read */
+	__u32 names_size; /* of the directory: see path.bpf.h */
+	__u32 reserved;
 };
 
 #endif

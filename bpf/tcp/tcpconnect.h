@@ -2,15 +2,14 @@
 #ifndef __PYEBPF_TCPCONNECT_H
 #define __PYEBPF_TCPCONNECT_H
 
-#include "include/actor.h"
-#include "include/flow.h"
+#include "include/connect.h"
 
-struct connect_event {
-	struct actor actor;
-	struct flow flow;
-	__u32 error; /* 0: connected; else an errno */
+/* What a process received from a name server; the message follows, in one of two rooms. */
+struct dns_event {
+	__u32 size;
 	__u32 reserved;
-	__u64 duration; /* ns from connect() to the answer */
 };
+
+enum dns_room { DNS_SHORT = 512, DNS_LONG = 4096 };
 
 #endif

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from pyebpf.output.text import safe
 from pyebpf.target.command import Command
 from pyebpf.tools.events import EventLosses, EventSession, KernelSession
 from pyebpf.tools.text import Cut
-from pyebpf.tools.tool import Column, Option, Tool, clock, elapsed
+from pyebpf.tools.tool import Column, Option, Tool, clock, elapsed, elapsed_ms
 
 # The common options: long flag, bcc's usual letter, argparse's keywords.
 _SCOPE: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -39,12 +40,14 @@ _KINDS: dict[str, dict[str, Any]] = {
     "count": {"type": options.positive_count},
     "number": {"type": options.whole_number},
     "seconds": {"type": options.positive_seconds},
+    "milliseconds": {"type": options.milliseconds},
     "text": {},
     "ports": {"type": options.ports},
     "choice": {},
 }
 # Durations and moments are in nanoseconds; their names in JSON say so.
-_NANOSECONDS = frozenset(("time", "latency", "duration", "age", "started"))
+_NANOSECONDS = frozenset(("time", "latency", "duration", "observed", "age", "started"))
+_STACKS = frozenset(("user_stack", "kernel_stack"))  # of `pyebpf.target.stacks.Frame`
 
 
 def parser_for(tool: Tool) -> argparse.ArgumentParser:
@@ -71,18 +74,20 @@ def parser_for(tool: Tool) -> argparse.ArgumentParser:
         long, letter, keywords = _SCOPE[name]
         own.add_argument(*flags(name, long, letter), dest=name, **keywords)
     how = parser.add_argument_group("output")
-    if not any(column.value in (clock, elapsed) and not column.when for column in tool.columns):
+    lines = bool(tool.columns)  # not reports
+    if lines and not any(column.value in (clock, elapsed, elapsed_ms) and not column.when for column in tool.columns):
         how.add_argument(*flags("time", "--time", "-T"), action="store_true", help="show the time of day")
         how.add_argument(*flags("timestamp", "--timestamp", "-t"), action="store_true",
                          help="show seconds since the first event")  # fmt: skip
-    how.add_argument("--json", action="store_true", help="JSON lines on standard output")
+    how.add_argument(*flags("json", "--json", ""), action="store_true", help="JSON lines on standard output")
     how.add_argument("--ready-fd", type=int, metavar="FD", help="write a newline to FD once tracing has begun")
     when = parser.add_argument_group("when")
     when.add_argument(*flags("duration", "--duration", "-d"), type=options.positive_seconds, metavar="SEC",
                       help="trace for SEC seconds")  # fmt: skip
-    letter = "" if "name" in tool.scope else "-n"
-    when.add_argument(*flags("max_events", "--max-events", letter), type=options.positive_count, metavar="N",
-                      help="end after N events")  # fmt: skip
+    if lines:
+        letter = "" if "name" in tool.scope else "-n"
+        when.add_argument(*flags("max_events", "--max-events", letter), type=options.positive_count, metavar="N",
+                          help="end after N events")  # fmt: skip
     return parser
 
 
@@ -112,6 +117,8 @@ def begin(tool: Tool, arguments: argparse.Namespace) -> Callable[[Command | None
     keywords.update((name, getattr(arguments, name)) for name in names)
 
     def start(command: Command | None) -> Any:
+        if tool.takes_command:
+            return tool.verb(pid=arguments.pid or None, command=command, **keywords)
         pids = [command.pid] if command else arguments.pid if "pid" in tool.scope else []
         return tool.verb(**({"pid": pids or None} if "pid" in tool.scope else {}), **keywords)
 
@@ -119,7 +126,13 @@ def begin(tool: Tool, arguments: argparse.Namespace) -> Callable[[Command | None
 
 
 class EventRun(Tracing[Any]):
-    """One run of a tool of the kernel's events."""
+    """One run of a tool of the kernel's events.
+
+    Attributes:
+        untracked: what it says of events that a full table could not remember.
+    """
+
+    untracked = "lost: {} whose beginning the kernel had no room to remember"
 
     def start(self, tool: Tool) -> None:
         """Announces the run and lets the command go."""
@@ -135,7 +148,7 @@ class EventRun(Tracing[Any]):
         losses = session.losses
         for number, text in (
             (losses.dropped, "lost: {} not shown, as the buffer was full"),
-            (losses.untracked, "lost: {} whose beginning the kernel had no room to remember"),
+            (losses.untracked, self.untracked),
             (losses.missed, "lost: perhaps {}, as the kernel skipped a program that was at work already"),
             (losses.unread, "incomplete: {} with text that could not be read from the process's memory"),
         ):
@@ -153,7 +166,7 @@ def main(tool: Tool, argv: Sequence[str]) -> int:
     run.start(tool)
     session: EventSession[Any] = run.session
     show = _as_json(tool.kind) if run.json else Lines(tool, arguments).line
-    name = (getattr(arguments, "name", None) or "").encode()
+    name = os.fsencode(getattr(arguments, "name", None) or "")
     left, deadline = arguments.max_events, run.deadline()
     run.watch.also(session.fileno())
     while left is None or left > 0:
@@ -192,6 +205,8 @@ def fields_of(event: Any) -> dict[str, object]:
     """An event as JSON has it."""
     fields: dict[str, object] = {}
     for name, value in zip(event._fields, event):
+        if name in _STACKS:
+            value = [frame.name for frame in value]
         fields[f"{name}_ns" if name in _NANOSECONDS else name] = value
         if isinstance(value, Cut):
             fields[f"{name}_cut"] = True
@@ -208,8 +223,12 @@ class Lines:
         if getattr(arguments, "time", False):
             columns.insert(0, Column("TIME", 8, clock))
         self._values = [self._value_of(column) for column in columns]
-        self._format = " ".join(_cell(column) for column in columns) + "\n"
-        self._follow = tool.follow
+        csv = getattr(arguments, "csv", False)
+        self._format = ",".join(["%s"] * len(columns)) if csv else " ".join(_cell(column) for column in columns)
+        self._format += "\n"
+        self._shown = _quoted if csv else _shown
+        given = [follow for name, follow in tool.follow_with.items() if getattr(arguments, name.replace("-", "_"))]
+        self._follow = given[0] if given else tool.follow
         # What an event's time says of the time of day, and of the first event.
         self._offset = time.time() - time.monotonic()
         self._first: int | None = None
@@ -219,6 +238,8 @@ class Lines:
     def _value_of(self, column: Column) -> Callable[[Any], Any]:
         if column.value is clock:
             return self._time_of_day
+        if column.value is elapsed_ms:
+            return lambda event: f"{self._since_first(event) / 1e6:.0f}"
         return self._elapsed if column.value is elapsed else column.value
 
     def _time_of_day(self, event: Any) -> str:
@@ -227,14 +248,18 @@ class Lines:
             self._second, self._clock = second, time.strftime("%H:%M:%S", time.localtime(second))
         return self._clock
 
-    def _elapsed(self, event: Any) -> str:
+    def _since_first(self, event: Any) -> int:
         if self._first is None:
             self._first = event.time
-        return f"{(event.time - self._first) / 1e9:.6f}"
+        return int(event.time - self._first)
+
+    def _elapsed(self, event: Any) -> str:
+        return f"{self._since_first(event) / 1e9:.6f}"
 
     def line(self, event: Any) -> str:
         """One event, with the newline."""
-        text = self._format % tuple([_shown(value(event)) for value in self._values])
+        shown = self._shown
+        text = self._format % tuple([shown(value(event)) for value in self._values])
         if self._follow is None:
             return text
         return text + "".join(f"{safe(line)}\n" for line in self._follow(event))
@@ -242,7 +267,8 @@ class Lines:
 
 def _is_shown(column: Column, arguments: argparse.Namespace) -> bool:
     wanted = column.when.lstrip("!").replace("-", "_")
-    return not wanted or bool(getattr(arguments, wanted)) != column.when.startswith("!")
+    given = not wanted or any(getattr(arguments, name) for name in wanted.split("|"))
+    return given != column.when.startswith("!")
 
 
 def _cell(column: Column) -> str:
@@ -256,3 +282,10 @@ def _shown(value: Any) -> Any:
         return safe(value) + "…" if isinstance(value, Cut) else safe(value)
     return "-" if value is None else value
 
+
+def _quoted(value: Any) -> Any:
+    """A value among comma-separated ones (RFC 4180); what isn't known is empty."""
+    if value is None:
+        return ""
+    text = str(_shown(value))
+    return '"' + text.replace('"', '""') + '"' if "," in text or '"' in text else text

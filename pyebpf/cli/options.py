@@ -29,6 +29,14 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
             columns = 80
         super().__init__(prog, width=max(60, min(columns, 100)) - 2)
 
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        import textwrap
+
+        lines: list[str] = []
+        for line in text.splitlines():
+            lines += [line] if len(line) <= width or line.startswith(" ") else textwrap.wrap(line, width)
+        return "\n".join(indent + line for line in lines)
+
 
 def positive_seconds(text: str) -> float:
     try:
@@ -37,6 +45,16 @@ def positive_seconds(text: str) -> float:
         value = 0
     if not 0 < value <= 10**9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def milliseconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 10**9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of milliseconds")
     return value
 
 

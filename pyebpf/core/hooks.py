@@ -153,6 +153,8 @@ def iterate(program: Program) -> bytes:
         while True:
             try:
                 data = os.read(fd, _READ)
+            except BlockingIOError:  # a million objects of which nothing was said: it goes on from there
+                continue
             except OSError as error:
                 raise _failure(-(error.errno or 0), program) from None
             if not data:

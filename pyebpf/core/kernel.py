@@ -181,6 +181,37 @@ def field_offset(path: str) -> int | None:
         library.btf__free(btf)
 
 
+def enumerators(*names: str) -> dict[int, str]:
+    """The members of enums of the running kernel, by value, from its BTF.
+
+    Args:
+        names: of enums; what the kernel doesn't have is left out. Of several members of one value the first counts.
+
+    Returns:
+        nothing if there is no BTF.
+    """
+    library = libbpf.lib()
+    ffi = libbpf.ffi
+    custom = os.environ.get("PYEBPF_BTF")
+    btf = library.btf__parse(os.fsencode(custom), ffi.NULL) if custom else library.btf__load_vmlinux_btf()
+    found: dict[int, str] = {}
+    if btf == ffi.NULL:
+        return found
+    try:
+        for name in names:
+            type_id = library.btf__find_by_name_kind(btf, name.encode(), 6)  # BTF_KIND_ENUM, linux/btf.h
+            if type_id < 0:
+                continue
+            info = library.btf__type_by_id(btf, type_id)
+            members = ffi.cast("__u32 *", info + 1)  # struct btf_enum: name_off, val
+            for index in range(info.info & 0xFFFF):
+                text = ffi.string(library.btf__name_by_offset(btf, members[2 * index]))
+                found.setdefault(int(members[2 * index + 1]), text.decode())
+    finally:
+        library.btf__free(btf)
+    return found
+
+
 def _member(btf: object, type_id: int, name: bytes) -> tuple[int, int] | None:
     """Bit offset and type of a structure's member, looking into anonymous members too."""
     library, ffi = libbpf.lib(), libbpf.ffi

@@ -140,13 +140,21 @@ class Map:
         libbpf.check(code, f"map {self.name}: writing a key")
 
     def __delitem__(self, key: Any) -> None:
-        code, _ = self._element(bpf.MAP_DELETE_ELEM, key)
+        key_buffer = libbpf.ffi.new("char[]", self._key_layout().pack(key))
+        code = bpf.bpf(bpf.MAP_DELETE_ELEM, struct.pack("<IxxxxQ", self.fd, libbpf.address(key_buffer)))
         if code == -errno.ENOENT:
             raise KeyError(key)
         libbpf.check(code, f"map {self.name}: deleting a key")
 
     def items(self) -> Iterator[tuple[Any, Any]]:
         """Keys and values, read in batches (Linux 5.6; a map type without batches is read one by one)."""
+        return self._items(bpf.MAP_LOOKUP_BATCH)
+
+    def take(self) -> Iterator[tuple[Any, Any]]:
+        """Keys and values of a hash, which is empty afterwards. No program may use the map meanwhile."""
+        return self._items(bpf.MAP_LOOKUP_AND_DELETE_BATCH)
+
+    def _items(self, command: int) -> Iterator[tuple[Any, Any]]:
         key_layout, value_bytes = self._key_layout(), self._value_bytes()
         new = libbpf.ffi.new
         capacity = max(1, min(_BATCH, self.max_entries, _BATCH_BYTES // value_bytes))
@@ -156,8 +164,8 @@ class Map:
         while True:
             addresses = [libbpf.address(buffer) for buffer in (token, keys, values)]
             attr = struct.pack("<QQQQIIQQ", 0 if first else addresses[0], *addresses, capacity, self.fd, 0, 0)
-            count, code = _batch(attr)
-            if first and code in (-errno.EINVAL, -524, -errno.EOPNOTSUPP):
+            count, code = _batch(command, attr)
+            if first and command == bpf.MAP_LOOKUP_BATCH and code in (-errno.EINVAL, -524, -errno.EOPNOTSUPP):
                 yield from self._items_one_by_one()
                 return
             if code == -errno.ENOSPC and not count:  # one hash bucket holds more than a batch
@@ -227,10 +235,10 @@ class Map:
             self._memory = None
 
 
-def _batch(attr: bytes) -> tuple[int, int]:
-    """Runs MAP_LOOKUP_BATCH; returns how many elements came and the result. The kernel writes the count into attr."""
+def _batch(command: int, attr: bytes) -> tuple[int, int]:
+    """Runs a batch command; returns how many elements came and the result. The kernel writes the count into attr."""
     buffer = libbpf.ffi.new("char[]", attr)
-    code = bpf.bpf_inout(bpf.MAP_LOOKUP_BATCH, buffer, len(attr))
+    code = bpf.bpf_inout(command, buffer, len(attr))
     count = struct.unpack_from("<I", libbpf.ffi.buffer(buffer), 32)[0]
     return (count if code in (0, -errno.ENOENT) else 0), code
 

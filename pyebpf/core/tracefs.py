@@ -7,10 +7,11 @@ mounted; then a mount of our own is made that no namespace sees and that goes wi
 
 from __future__ import annotations
 
+import errno
 import os
 
 from pyebpf.core import mount
-from pyebpf.errors import Unsupported
+from pyebpf.errors import PermissionDenied, Unsupported
 
 _MOUNTS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 
@@ -21,18 +22,25 @@ class Tracefs:
     def __init__(self) -> None:
         self._mount = -1
         self._numbers: dict[str, int | None] = {}
-        root = next((path for path in _MOUNTS if os.path.isdir(f"{path}/events")), None)
-        if root is not None:
-            self._mount = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            return
+        denied = ""
+        for path in _MOUNTS:
+            try:
+                os.stat(f"{path}/events")
+            except PermissionError:
+                denied = path
+            except OSError:  # it isn't there
+                pass
+            else:
+                self._mount = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                return
         self._mount = mount.detached("tracefs")
-        if self._mount < 0:
-            raise Unsupported(
-                f"tracefs is mounted neither on {_MOUNTS[0]} nor on {_MOUNTS[1]}, and mounting it for ourselves "
-                f"failed: {os.strerror(-self._mount)}",
-                feature="tracefs",
-                hint="as root: mount -t tracefs none /sys/kernel/tracing",
-            )
+        if self._mount >= 0:
+            return
+        why = f"{denied} can't be read" if denied else f"tracefs is mounted neither on {' nor on '.join(_MOUNTS)}"
+        message = f"{why}, and mounting it for ourselves failed: {os.strerror(-self._mount)}"
+        if self._mount in (-errno.EPERM, -errno.EACCES):
+            raise PermissionDenied(message, errno=-self._mount, hint="run as root: a mount needs CAP_SYS_ADMIN")
+        raise Unsupported(message, feature="tracefs", hint="as root: mount -t tracefs none /sys/kernel/tracing")
 
     def number(self, event: str) -> int | None:
         """A tracepoint's number ("syscalls/sys_enter_openat"); None: the kernel has no such tracepoint."""

@@ -40,14 +40,23 @@ def bars(rows: Sequence[Row], label: str) -> list[str]:
 def summary(histogram: Histogram, unit: int = 1) -> list[str]:
     """bcc's line of average, total and count, and below it percentiles and the maximum."""
     name = UNITS[unit]
-
-    def scaled(nanoseconds: float) -> str:
-        value = nanoseconds / unit
-        return f"{value:.1f}" if unit > 1 and value < 100 else f"{value:.0f}"
-
+    average, total = int(histogram.average) // unit, histogram.total // unit
     return [
-        f"avg = {int(histogram.average) // unit} {name}, total: {histogram.total // unit} {name}, "
-        f"count: {histogram.count}",
-        f"p50 = {scaled(histogram.percentile(50))} {name}, p90 = {scaled(histogram.percentile(90))} {name}, "
-        f"p99 = {scaled(histogram.percentile(99))} {name}, max = {scaled(histogram.max)} {name}",
+        f"avg = {average} {name}, total: {total} {name}, count: {histogram.count}",
+        f"{percentiles(histogram, unit, name)}, max = {_scaled(histogram.max, unit)} {name}",
     ]
+
+
+def percentiles(histogram: Histogram, unit: int, name: str) -> str:
+    """A line of percentiles.
+
+    Args:
+        unit: what the histogram's values are divided by.
+        name: of the unit.
+    """
+    return ", ".join(f"p{which} = {_scaled(histogram.percentile(which), unit)} {name}" for which in (50, 90, 99))
+
+
+def _scaled(number: float, unit: int) -> str:
+    value = number / unit
+    return f"{value:.1f}" if unit > 1 and value < 100 else f"{value:.0f}"

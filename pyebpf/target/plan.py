@@ -150,7 +150,7 @@ class Planner:
             if target in seen:
                 continue
             seen.add(target)
-            called = image.function_at(target)
+            called = image.function_at(target) or _unnamed(image, target)
             if called is None or called.address != target or called.indirect or len(seen) > _MAX_TAIL_FUNCTIONS:
                 return None
             exits = self.exits(image, called)
@@ -173,6 +173,15 @@ class Planner:
         if self.executable:
             return [self.images.of(file) for file in locate("", (), self.executable, [])]
         return [self.images.of(file) for process in self.processes for file in locate("", [process], None, [])]
+
+
+def _unnamed(image: Image, address: int) -> Function | None:
+    """The function without a symbol that the unwind table has at `address`: a library's own, when it is stripped."""
+    fde = image.unwind.fde_at(address) if image.unwind is not None and not image.is_go_text(address) else None
+    if fde is None or fde.start != address:
+        return None
+    name = f"{address:#x}"
+    return Function(name, name, address, image.elf.offset_of(address), fde.end - fde.start, "c", (), ".eh_frame", False)
 
 
 def _unfit(image: Image, address: int) -> str | None:

@@ -177,6 +177,15 @@ class KernelSymbols:
             for index, address in enumerate(addresses)
         ]
 
+    def extent(self, name: str) -> tuple[int, int] | None:
+        """The first address of a function of the kernel proper, and that of whatever follows it; None: not found."""
+        lines, wanted = self._load(), name.encode()
+        for line in lines:
+            if line[19:] == wanted:
+                following = bisect_right(lines, line[:16] + b"~")
+                return int(line[:16], 16), int(lines[following][:16], 16) if following < len(lines) else 1 << 64
+        return None
+
     def _load(self) -> list[bytes]:
         if self._lines is None:
             self._lines = []

@@ -5,19 +5,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pyebpf.core import bpf
 from pyebpf.core.hooks import Hooks, choose, iterate
 from pyebpf.core.object import Object, open_bundled
 from pyebpf.core.ringbuf import RingBuffer
-from pyebpf.errors import Unsupported
+from pyebpf.errors import LoadError, PermissionDenied, Unsupported
 from pyebpf.tools.scope import Scope
 from pyebpf.tools.stream import Stream
 
 _Event = TypeVar("_Event")
 _Self = TypeVar("_Self", bound="KernelSession")
-_PRIME = "prime_owners"  # bpf/include/owner.bpf.h
+_PRIME = "prime_"  # iterators that are run once, to enter into tables what exists already
 
 
 class EventLosses(NamedTuple):
@@ -84,24 +84,25 @@ class KernelEvents:
         self.notes: list[str] = []
         self.object = open_bundled(source)
         self._hooks = Hooks()
+        self._unproven: list[Need] = []
         try:
             self.used = self._choose(needs)
-            prime = _PRIME in self.object.programs
+            primes = [program for program in self.object.programs.values() if program.name.startswith(_PRIME)]
             for program in self.object.programs.values():
-                if program.name not in self.used and program.name != _PRIME:
+                if program.name not in self.used and program not in primes:
                     program.autoload = False
             scope.set(self.object)
             if configure:
                 configure(self.object)
-            self.object.load()
+            self._load()
             scope.fill(self.object)
             if loaded:
                 loaded(self.object)
             for name in self.used:
                 self._hooks.attach(self.object.programs[name])
             self._hooks.settle()
-            if prime:
-                iterate(self.object.programs[_PRIME])
+            for program in primes:
+                iterate(program)
         except BaseException:
             self.close()
             raise
@@ -110,16 +111,38 @@ class KernelEvents:
         used: list[str] = []
         for need in needs:
             programs = [[self.object.programs[name] for name in names] for names in need.alternatives]
+            # Without a choice there is nothing to look up, which takes milliseconds: loading fails if it isn't there.
+            sure = len(programs) == 1 and not need.optional
+            if sure and all(program.section.startswith("tp_btf/") for program in programs[0]):
+                used += [program.name for program in programs[0] if program.name not in used]
+                self._unproven.append(need)
+                continue
             chosen, against = choose(self._hooks, programs)
             if chosen is not None:
                 used += [program.name for program in chosen if program.name not in used]
                 continue
-            why = "; ".join(against)
             if not need.optional:
-                raise Unsupported(f"{self.object.name} can't see {need.what} here: {why}", feature=need.what)
+                raise self._unsupported(need, against)
             if not need.silent:
-                self.notes.append(f"{need.what} can't be seen here: {why}")
+                self.notes.append(f"{need.what} can't be seen here: {'; '.join(against)}")
         return used
+
+    def _load(self) -> None:
+        """Loads the object. Where that fails as this kernel lacks something, says so rather than what libbpf says."""
+        try:
+            self.object.load()
+        except PermissionDenied:
+            raise
+        except LoadError:
+            for need in self._unproven:
+                programs = [self.object.programs[name] for name in need.alternatives[0]]
+                against = choose(self._hooks, [programs])[1]
+                if against:
+                    raise self._unsupported(need, against) from None
+            raise
+
+    def _unsupported(self, need: Need, against: Sequence[str]) -> Unsupported:
+        return Unsupported(f"{self.object.name} can't see {need.what} here: {'; '.join(against)}", feature=need.what)
 
     def losses(self) -> EventLosses:
         """Reads what became of events."""
@@ -138,6 +161,19 @@ class KernelEvents:
         self.object.close()
 
 
+class Attached(Protocol):
+    """What a session is of: a loaded object whose programs are attached, `KernelEvents` or another."""
+
+    object: Object
+    notes: list[str]
+
+    def losses(self) -> EventLosses: ...
+
+    def detach(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class KernelSession:
     """Attached programs and what they have seen. Use as a context manager, or call `close`.
 
@@ -146,7 +182,7 @@ class KernelSession:
         started: when the last program was attached, seconds of CLOCK_MONOTONIC.
     """
 
-    def __init__(self, events: KernelEvents, notes: Sequence[str] = ()) -> None:
+    def __init__(self, events: Attached, notes: Sequence[str] = ()) -> None:
         self._events = events
         self._closed = False
         self.notes = (*events.notes, *notes)
@@ -181,7 +217,7 @@ class EventSession(Stream[_Event], KernelSession, Generic[_Event]):
     """
 
     def __init__(
-        self, events: KernelEvents, decode: Callable[[memoryview], _Event], notes: Sequence[str] = ()
+        self, events: Attached, decode: Callable[[memoryview], _Event], notes: Sequence[str] = ()
     ) -> None:
         self._decode = decode  # type: ignore[assignment,method-assign]
         try:

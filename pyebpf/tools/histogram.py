@@ -30,6 +30,11 @@ def bucket_bounds(index: int) -> tuple[int, int]:
     return low, low + step - 1
 
 
+def highest(buckets: Sequence[int]) -> int:
+    """The largest value that may lie in the fine buckets: the maximum where it wasn't kept. 0 if they are empty."""
+    return next((bucket_bounds(index)[1] for index in range(len(buckets) - 1, -1, -1) if buckets[index]), 0)
+
+
 class Histogram:
     """How long calls took. Immutable.
 

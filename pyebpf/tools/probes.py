@@ -76,6 +76,7 @@ class Probes:
         configure: called with the opened object and the number of functions, to set constants and map sizes.
         pids: limits the probes to these processes; empty: every process.
         returns: whether returns are probed too.
+        entries: False: only returns are probed, and the program needs no entry.
         loaded: called with the object once it is loaded, to fill maps before the first hit.
     """
 
@@ -87,10 +88,11 @@ class Probes:
         *,
         pids: Sequence[int] = (),
         returns: bool,
+        entries: bool = True,
         loaded: Callable[[Object], None] | None = None,
     ) -> None:
         self.resolution = resolution
-        self._returns = returns
+        self._returns, self._entries = returns, entries
         self.skipped: tuple[Skipped, ...] = resolution.skipped
         self.refused: frozenset[int] = frozenset()  # indices of functions whose entry the kernel would not take
         self.object = open_bundled(source) if isinstance(source, str) else source
@@ -101,11 +103,12 @@ class Probes:
         try:
             variant = ladder.variant(self.object)
             self._on_entry, self._on_return = f"on_entry{variant}", f"on_return{variant}"
-            used = [self._on_entry, self._on_return] if returns else [self._on_entry]
+            used = [self._on_entry] * entries + [self._on_return] * returns
             for program in self.object.programs.values():
                 if program.name not in used:
                     program.autoload = False
-            ladder.prepare(self.object, [self.object.programs[name] for name in used])
+            self.programs = [self.object.programs[name] for name in used]
+            ladder.prepare(self.object, self.programs)
             self._filter(pids)
             self._rows = self._abi_rows(resolution.probes)
             configure(self.object, len(resolution.probes))
@@ -121,7 +124,8 @@ class Probes:
             refused: list[Refused] = []
             if returns:  # first, so that no entry is recorded whose return would be missed
                 refused += self._attach_returns(pids)
-            refused += self._attach_entries(pids)
+            if entries:
+                refused += self._attach_entries(pids)
             if returns:
                 self._unmatched_before = self._tally()["unmatched"]
             self._report(refused)
@@ -250,8 +254,9 @@ class Probes:
         if self._unmatched_after is not None:
             sums["unmatched"] = self._unmatched_after
         sums["unmatched"] -= self._unmatched_before
-        in_progress = len(self.object.maps["frames"]) if self._returns else 0
-        left = sums["entered"] - sums["returned"] - sums["abandoned"] - sums["refused"] if self._returns else 0
+        pairs = self._returns and self._entries
+        in_progress = len(self.object.maps["frames"]) if pairs else 0
+        left = sums["entered"] - sums["returned"] - sums["abandoned"] - sums["refused"] if pairs else 0
         return Losses(
             in_progress=in_progress,
             evicted=max(0, left - in_progress),

@@ -15,6 +15,7 @@ _INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 _CLONE_NEWNET = 0x40000000
 _FAMILIES = {4: 2, 6: 10}  # AF_INET, AF_INET6
+_MOST = 0xFFFFFFFF  # of what the kernel keeps in 32 bits
 
 
 class Scope(NamedTuple):
@@ -44,7 +45,7 @@ class Scope(NamedTuple):
         """Sets an opened object's constants and the sizes of its maps.
 
         Raises:
-            TargetNotFound: no such process, cgroup or network namespace.
+            TargetNotFound: no such process, thread, cgroup or network namespace.
             TargetError: what is named isn't one, or the tool can't filter by it.
         """
         rodata = obj.rodata
@@ -56,8 +57,6 @@ class Scope(NamedTuple):
             namespace = os.stat("/proc/self/ns/pid")
             if namespace.st_ino != _INITIAL_PID_NAMESPACE:
                 rodata["pidns_dev"], rodata["pidns_ino"] = namespace.st_dev, namespace.st_ino
-                if "pidns_level" in rodata:
-                    rodata["pidns_level"] = _pid_namespace_level()
         if "tracer_tgid" in rodata and os.getpid() not in self.pids:
             rodata["tracer_tgid"] = os.getpid()
         if len(self.pids) == 1:
@@ -66,8 +65,12 @@ class Scope(NamedTuple):
             rodata["filter_tgids"] = True
             obj.maps["tgids"].max_entries = len(self.pids)
         if self.tid is not None:
+            if not os.path.exists(f"/proc/{self.tid}"):  # threads are there too, if not among what is listed
+                raise TargetNotFound(f"thread {self.tid} doesn't exist")
             rodata["only_tid"] = self.tid
         if self.uid is not None:
+            if not 0 <= self.uid <= _MOST:
+                raise TargetError(f"user ID {self.uid}: user IDs are 0 to {_MOST}")
             rodata["filter_uid"], rodata["only_uid"] = True, self.uid
         if self.cgroup is not None:
             rodata["filter_cgroup"] = True
@@ -165,15 +168,17 @@ def network_namespace(which: str | int) -> int:
 
     Raises:
         TargetNotFound: no such file.
-        TargetError: the file isn't a network namespace.
+        TargetError: the file isn't a network namespace, or the number can't be an inode's.
     """
     import fcntl
 
-    if isinstance(which, int) or which.isdigit():
+    if isinstance(which, int) or (which.isascii() and which.isdigit() and len(which) < 20):
+        if not 0 < int(which) <= _MOST:  # struct ns_common.inum is an unsigned int
+            raise TargetError(f"network namespace {which}: inode numbers of namespaces are 1 to {_MOST}")
         return int(which)
     path = which if "/" in which else f"/run/netns/{which}"
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a named pipe would wait for a writer
     except OSError as error:
         raise TargetNotFound(
             f"network namespace {path}: {error.strerror}",
@@ -191,13 +196,3 @@ def network_namespace(which: str | int) -> int:
     if kind != _CLONE_NEWNET:
         raise TargetError(f"{path} is not a network namespace")
     return inode
-
-
-def _pid_namespace_level() -> int:
-    """How deep our PID namespace lies below the initial one: we have a number in each (``NSpid`` of proc(5))."""
-    with open("/proc/self/status") as status:
-        for line in status:
-            if line.startswith("NSpid:"):
-                return len(line.split()) - 2
-    return 0
-

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from pyebpf.errors import StateError
 from pyebpf.target.command import Command
 from pyebpf.target.probe import Probe, Resolution, Skipped
 from pyebpf.target.resolve import resolve
+from pyebpf.tools.intervals import Intervals
 from pyebpf.tools.probes import Losses, Probes
 
 _Self = TypeVar("_Self", bound="Session")
@@ -139,20 +140,5 @@ def resolve_for(
     return resolution, (command.pid,) if command else pids
 
 
-class IntervalSession(Session, Generic[_Report]):
+class IntervalSession(Intervals[_Report], Session):
     """A session whose result can be had interval by interval. Kernel counters are never reset, so nothing is lost."""
-
-    def interval(self) -> _Report:
-        """What happened since the last call of this method (or since the session began)."""
-        raise NotImplementedError
-
-    def every(self, seconds: float, count: int | None = None) -> Iterator[_Report]:
-        """Yields a report each interval, `count` times or until the session is closed."""
-        due = time.monotonic()
-        while count is None or count > 0:
-            due += seconds
-            time.sleep(max(0.0, due - time.monotonic()))
-            if self._closed:
-                return
-            yield self.interval()
-            count = None if count is None else count - 1

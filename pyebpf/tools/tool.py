@@ -17,8 +17,8 @@ class Option(NamedTuple):
         name: the verb's keyword ("failed"); "" for an option that only concerns columns.
         flags: as typed ("-x", "--failed"); the last gives the option its name among columns' conditions.
         help: what it does.
-        kind: "flag", "count" (a whole number above 0), "number" (a whole number), "seconds", "text", "ports" (80,443),
-            "choice" (of `choices`).
+        kind: "flag", "count" (a whole number above 0), "number" (a whole number), "seconds", "milliseconds", "text",
+            "ports" (80,443), "choice" (of `choices`).
         metavar: what stands for the value.
         default: the value without the option.
         choices: for "choice".
@@ -42,8 +42,8 @@ class Column(NamedTuple):
         title: its heading.
         width: in characters; a longer value pushes the rest to the right. 0: as wide as it is (the last column).
         value: of an event; bytes are escaped for the terminal, a `pyebpf.tools.text.Cut` gets an ellipsis, None is "-".
-        when: shown only with this option (an `Option`'s name or long flag without dashes, "wide"); with "!" in front,
-            only without it. "": always.
+        when: shown only with this option (an `Option`'s name or long flag without dashes, "wide"), or one of several
+            ("wide|csv"); with "!" in front, only without it. "": always.
         right: aligned to the right.
     """
 
@@ -72,7 +72,10 @@ class Tool(NamedTuple):
         headline: what it says when it begins, without the dots.
         letters: short flags of common options that differ: {"max_events": ""} takes -n away from it.
         follow: lines behind an event's line, such as a stack.
+        follow_with: by option (as in `Column.when`), lines that are there instead of `follow`'s when it is given.
         warning: said before anything else, such as that secrets will be shown.
+        takes_command: the verb takes the command that is started (keyword ``command``), not just its process number: it
+            looks at the file that will run.
     """
 
     name: str
@@ -87,7 +90,9 @@ class Tool(NamedTuple):
     headline: str = ""
     letters: dict[str, str] = {}  # noqa: RUF012 - never changed
     follow: Callable[[Any], list[str]] | None = None
+    follow_with: dict[str, Callable[[Any], list[str]]] = {}  # noqa: RUF012 - never changed
     warning: str = ""
+    takes_command: bool = False
 
 
 # Values of columns that need the moment tracing began: the command knows it.
@@ -98,6 +103,11 @@ def clock(event: Any) -> Any:
 
 def elapsed(event: Any) -> Any:
     """Seconds from the first event to this one."""
+    return event.time
+
+
+def elapsed_ms(event: Any) -> Any:
+    """Milliseconds from the first event to this one."""
     return event.time
 
 

@@ -19,6 +19,8 @@ import targets
 import toolchains
 import tracing
 
+from pyebpf.tools.tcp.tcptracer import tcptracer
+
 PYTHON = Path("/usr/bin/python3")
 NODE = Path("/usr/bin/node")
 RPCX = Path(__file__).resolve().parents[2] / "examples" / "rpcx"
@@ -285,6 +287,27 @@ def test_rpcx_as_a_line(rpcx: tuple[str, Path]) -> None:
         lines = tracing.end(process).splitlines()
     pattern = r" *\d+ +\d+ +\d+ +server +main\.\(\*Arith\)\.Mul +args\.A=10 args\.B=20 -> reply\.C=200 \([\d.]+.s\)"
     assert len([line for line in lines if re.fullmatch(pattern, line)]) == CALLS, lines
+
+
+def test_rpcx_connections(rpcx: tuple[str, Path]) -> None:
+    """Made by the client, accepted by the server, closed by both."""
+    _, folder = rpcx
+    with server(folder) as (pid, address), tcptracer() as session:
+        with subprocess.Popen(
+            [folder / "client", "-addr", address, "-interval", "1ms", "-n", str(CALLS)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        ) as client:  # fmt: skip
+            port, events = int(address.split(":")[1]), []
+            for event in session.read(targets.DEADLINE):
+                events += [event] if port in (event.sport, event.dport) else []
+                if len(events) == 4:
+                    break
+    assert [(event.what, event.pid, event.comm) for event in events if event.dport == port] == [
+        ("C", client.pid, b"client"), ("X", client.pid, b"client"),
+    ]  # fmt: skip
+    assert [(event.what, event.pid, event.comm) for event in events if event.sport == port] == [
+        ("A", pid, b"server"), ("X", pid, b"server"),
+    ]  # fmt: skip
 
 
 def test_rpcx_by_position(rpcx: tuple[str, Path]) -> None:

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Does what it is told, one system call a line, and says what the call returned: actor [-c COMM] [-n NETNS|new] [-x COMMAND...]
+// Makes the system calls it is told to, and says what they returned: actor [-c COMM] [-n NETNS|new] [-x COMMAND...]
 //
 //   gcc -g -O2 -Wall -pthread -o actor actor.c
 //
 // Prints {"ready": "actor", "pid": P}. A line is ID WHO ACT[+MEMORY] WORD..., its answer one line of JSON:
 //
 //   > 7 . connect 3 127.0.0.1 8080 block 1000
-//   < {"id": 7, "act": "connect", "pid": 4711, "tid": 4711, "comm": "client", "ret": 0, "errno": 0, "start": NS, "end": NS,
-//      "lhost": "127.0.0.1", "lport": 40000, "rhost": "127.0.0.1", "rport": 8080}
+//   < {"id": 7, "act": "connect", "pid": 4711, "tid": 4711, "comm": "client", "ret": 0, "errno": 0, "start": NS,
+//      "end": NS, "lhost": "127.0.0.1", "lport": 40000, "rhost": "127.0.0.1", "rport": 8080}
 //
 // WHO: "." for this thread, or a thread or child made by the acts thread and fork ("child/thread" for a thread of a
 // child); they work at the same time. WORD: bytes that are not plain are %XX, an empty word is -. MEMORY: where path
@@ -68,6 +68,7 @@ int main(int argc, char **argv)
 		}
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL); // a test that is killed leaves nobody behind
+	prepare_speaking();
 	printf("{\"ready\": \"actor\", \"pid\": %d}\n", (int)getpid());
 	fflush(stdout);
 	serve_lines(stdin);

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from pyebpf.core.object import Object
 from pyebpf.errors import TargetError
 from pyebpf.tools.events import EventSession, KernelEvents, Need
+from pyebpf.tools.place import Places
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import shown, text_behind
 from pyebpf.tools.tool import Column, Option, Tool
@@ -17,8 +18,12 @@ from pyebpf.tools.tool import Column, Option, Tool
 _NEEDS = (
     Need("files opened by openat(2)", (("enter_openat", "exit_openat"),)),
     Need("files opened by open(2)", (("enter_open", "exit_open"),), optional=True, silent=True),
+    Need("files opened by creat(2)", (("enter_creat", "exit_creat"),), optional=True, silent=True),
     Need("files opened by openat2(2)", (("enter_openat2", "exit_openat2"),), optional=True),  # Linux 5.6
 )
+
+
+_CREATES = os.O_CREAT | os.O_TMPFILE & ~os.O_DIRECTORY
 
 
 class Open(NamedTuple):
@@ -29,8 +34,10 @@ class Open(NamedTuple):
         pid, tid, uid, comm: who; numbers as our /proc shows them, the name as raw bytes.
         fd: the descriptor; None when it failed.
         errno: 0, or why it failed.
-        flags, mode: as the process gave them.
+        flags: as the process gave them; None: they could not be read (openat2).
+        mode: of a file to be created, as the process gave it; None: none was to be.
         path: as the process gave it; None: it could not be read.
+        full_path: from the process's root directory; None: it wasn't asked for, or could not be read.
     """
 
     time: int
@@ -40,9 +47,10 @@ class Open(NamedTuple):
     comm: bytes
     fd: int | None
     errno: int
-    flags: int
-    mode: int
+    flags: int | None
+    mode: int | None
     path: bytes | None
+    full_path: bytes | None
 
 
 def opensnoop(
@@ -53,6 +61,7 @@ def opensnoop(
     cgroup: str | None = None,
     failed: bool = False,
     flags: Iterable[str] = (),
+    full_path: bool = False,
 ) -> EventSession[Open]:
     """Shows files that are opened.
 
@@ -60,6 +69,7 @@ def opensnoop(
         pid, tid, uid, cgroup: whose; see `pyebpf.tools.scope.Scope`.
         failed: only those that fail.
         flags: only with any of these flags of open(2) ("O_CREAT").
+        full_path: tell where relative paths begin.
 
     Raises:
         TargetNotFound, TargetError: as something named doesn't exist, or isn't what it should be.
@@ -76,15 +86,24 @@ def opensnoop(
         assert obj.rodata is not None
         obj.rodata["failed_only"] = failed
         obj.rodata["wanted_flags"] = wanted
+        obj.rodata["full_paths"] = full_path
 
     events = KernelEvents("opensnoop", _NEEDS, scope_of(pid, tid=tid, uid=uid, cgroup=cgroup), configure)
     layout = events.object.btf.layout("open_event")
+    unread = events.object.btf.enumerators("open_flags")["FLAGS_UNREAD"] & 0xFFFFFFFF
+    places = Places(events.object.btf, layout.size)
 
     def decode(record: memoryview) -> Open:
-        actor, result, flags, mode, size = layout.unpack(record)
+        actor, result, flags, mode, size, names, _ = layout.unpack(record)
+        if full_path:
+            path, whole = places.paths(record, size, names)
+        else:
+            path, whole = text_behind(record, layout.size, size), None
+        known = flags != unread or mode != unread
         return Open(
             actor.time, actor.tgid, actor.tid, actor.uid, actor.comm,
-            result if result >= 0 else None, max(0, -result), flags, mode, text_behind(record, layout.size, size),
+            result if result >= 0 else None, max(0, -result), flags if known else None,
+            mode if known and flags & _CREATES else None, path, whole,
         )  # fmt: skip
 
     return EventSession(events, decode)
@@ -103,6 +122,7 @@ TOOL = Tool(
         Option("failed", ("-x", "--failed"), "only calls that fail"),
         Option("flags", ("-f", "--flag-filter"), "only with this flag of open(2), e.g. O_WRONLY", "text", "FLAG",
                (), repeat=True),
+        Option("full_path", ("-F", "--full-path"), "show relative paths from the root directory"),
         Option("", ("-U", "--print-uid"), "show the user ID"),
         Option("", ("-e", "--extended-fields"), "show flags and mode too"),
     ),
@@ -112,9 +132,10 @@ TOOL = Tool(
         Column("COMM", 16, lambda e: e.comm),
         Column("FD", 4, lambda e: -1 if e.fd is None else e.fd, right=True),
         Column("ERR", 3, lambda e: e.errno, right=True),
-        Column("FLAGS", 8, lambda e: f"{e.flags:08o}", "extended-fields"),
-        Column("MODE", 4, lambda e: f"{e.mode:04o}", "extended-fields"),
-        Column("PATH", 0, lambda e: shown(e.path)),
+        Column("FLAGS", 8, lambda e: None if e.flags is None else f"{e.flags:08o}", "extended-fields"),
+        Column("MODE", 4, lambda e: None if e.mode is None else f"{e.mode:04o}", "extended-fields"),
+        Column("PATH", 0, lambda e: shown(e.path), "!full-path"),
+        Column("PATH", 0, lambda e: shown(e.full_path), "full-path"),
     ),
     examples=(
         "pyebpf opensnoop -x                 # calls that fail",

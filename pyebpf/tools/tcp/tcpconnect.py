@@ -3,47 +3,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Optional
 
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.scope import scope_of
-from pyebpf.tools.text import addresses
+from pyebpf.tools.tcp import connects
+from pyebpf.tools.tcp.connects import Connect, shown_error
+from pyebpf.tools.tcp.dns import Names
 from pyebpf.tools.tool import Column, Option, Tool
 
-_NEEDS = (
-    Need("changes of a connection's state", (("on_state",),)),
-    Need("closed sockets", (("on_destroy",),)),
+_NAMES = (
+    Need("answers of name servers", (("enter_recvfrom", "exit_recvfrom", "enter_recvmsg", "exit_recvmsg"),)),
+    Need("answers that Go programs read", (("enter_read", "exit_read"),), optional=True),
 )
 
 
-class Connect(NamedTuple):
-    """A connect(2) that was answered, or given up.
+class ConnectSession(EventSession[Connect]):
+    """Connects as they are answered; see `tcpconnect`."""
 
-    Attributes:
-        time: of the answer, ns of CLOCK_MONOTONIC.
-        pid, tid, uid, comm: who called connect(2).
-        ip: 4 or 6.
-        saddr, sport: our end.
-        daddr, dport: the other.
-        errno: 0, or why it failed.
-        latency: from connect(2) to the answer, ns.
-        netns: inode number of the network namespace.
-    """
+    def __init__(self, events: KernelEvents, dns: bool) -> None:
+        size, connect = connects.decoder(events.object)
+        answer = events.object.btf.layout("dns_event")
+        names = Names()
 
-    time: int
-    pid: int
-    tid: int
-    uid: int
-    comm: bytes
-    ip: int
-    saddr: str
-    sport: int
-    daddr: str
-    dport: int
-    errno: int
-    latency: int
-    netns: int
+        def decode(record: memoryview) -> Optional[Connect]:
+            if len(record) == size:
+                event = connect(record)
+                return event._replace(query=names.get(event.daddr)) if dns else event
+            names.learn(bytes(record[answer.size : answer.size + answer.unpack(record).size]))
+            return None
+
+        super().__init__(events, decode)  # type: ignore[arg-type]  # see _drain
+
+    def _drain(self) -> Iterator[Connect]:
+        return (event for event in super()._drain() if event is not None)
 
 
 def tcpconnect(
@@ -54,43 +48,57 @@ def tcpconnect(
     netns: str | int | None = None,
     family: int | None = None,
     remote_ports: Iterable[int] = (),
-) -> EventSession[Connect]:
-    """Shows active connections."""
-    scope = scope_of(
-        pid, uid=uid, cgroup=cgroup, netns=netns, family=family, remote_ports=tuple(remote_ports)
-    )
-    events = KernelEvents("tcpconnect", _NEEDS, scope)
-    layout = events.object.btf.layout("connect_event")
+    dns: bool = False,
+) -> ConnectSession:
+    """Shows attempts to connect by TCP, once they are answered or have failed.
 
-    def decode(record: memoryview) -> Connect:
-        actor, flow, error, _, duration = layout.unpack(record)
-        ip, local, remote = addresses(flow)
-        return Connect(
-            actor.time, actor.tgid, actor.tid, actor.uid, actor.comm, ip, local, flow.local_port, remote,
-            flow.remote_port, error, duration, flow.netns,
-        )  # fmt: skip
+    Args:
+        pid, uid, cgroup, netns, family, remote_ports: whose, and which; see `pyebpf.tools.scope.Scope`.
+        dns: learn names of addresses from what any process receives from name servers (UDP port 53).
 
-    return EventSession(events, decode)
+    Raises:
+        TargetNotFound, TargetError: as something named doesn't exist, or isn't what it should be.
+        Unsupported, PermissionDenied, LoadError, AttachError: as the kernel can't, or won't.
+    """
+    scope = scope_of(pid, uid=uid, cgroup=cgroup, netns=netns, family=family, remote_ports=tuple(remote_ports))
+    needs = (*connects.NEEDS, *_NAMES) if dns else connects.NEEDS
+    return ConnectSession(KernelEvents("tcpconnect", needs, scope), dns)
 
 
 TOOL = Tool(
     name="tcpconnect",
     summary="show active connections, and those that fail",
-    description="Show each active TCP connection (connect(2)), also those that fail, with the error.",
+    description="Show each active TCP connection (connect(2)) once it is answered, also those that fail, with the "
+    "error.",
     verb=tcpconnect,
     kind="connect",
     headline="Tracing connects",
-    scope=("pid", "uid", "cgroup", "netns", "family", "remote_ports"),
-    letters={"remote_ports": "-P"},
-    options=(Option("", ("-U", "--print-uid"), "show the user ID"),),
+    scope=("pid", "uid", "cgroup", "netns", "family", "remote_ports", "command"),
+    letters={"remote_ports": "-P", "command": ""},
+    options=(
+        Option("dns", ("--dns",), "show the name that a name server gave the address for"),
+        Option("", ("-c", "--count"), "count connects by addresses and port instead, for a report at the end"),
+        Option("", ("-i", "--interval"), "with -c: report every SEC seconds, each time what is new", "seconds", "SEC"),
+        Option("", ("-L", "--lport"), "show the local port"),
+        Option("", ("-U", "--print-uid"), "show the user ID"),
+    ),
     columns=(
         Column("UID", 6, lambda e: e.uid, "print-uid"),
         Column("PID", 7, lambda e: e.pid),
         Column("COMM", 12, lambda e: e.comm),
         Column("IP", 2, lambda e: e.ip),
         Column("SADDR", 16, lambda e: e.saddr),
+        Column("LPORT", 5, lambda e: e.sport or None, "lport"),
         Column("DADDR", 16, lambda e: e.daddr),
         Column("DPORT", 5, lambda e: e.dport),
-        Column("ERR", 0, lambda e: e.errno),
+        Column("ERR", 0, shown_error, "!dns"),
+        Column("ERR", 12, shown_error, "dns"),
+        Column("QUERY", 0, lambda e: e.query, "dns"),
+    ),
+    examples=(
+        "pyebpf tcpconnect                   # all connects, also those that fail",
+        "pyebpf tcpconnect -p 1234 -P 80,443 # of one process, to two ports",
+        "pyebpf tcpconnect --dns             # with the names that were asked for",
+        "pyebpf tcpconnect -c                # count them, by addresses and port",
     ),
 )

@@ -41,6 +41,7 @@ struct Part {
 
 static struct Part parts[MOST_PARTS];
 static int parts_used;
+static pthread_mutex_t *speaking; // shared by all children: one reply after another
 
 static void serve_lines(FILE *in);
 
@@ -174,6 +175,18 @@ static void unquote(char *text)
 		}
 	}
 	*to = 0;
+}
+
+static void prepare_speaking(void)
+{
+	pthread_mutexattr_t shared;
+
+	speaking = mmap(NULL, sizeof *speaking, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (speaking == MAP_FAILED)
+		wrong("no memory");
+	pthread_mutexattr_init(&shared);
+	pthread_mutexattr_setpshared(&shared, PTHREAD_PROCESS_SHARED);
+	pthread_mutex_init(speaking, &shared);
 }
 
 static void write_all(int fd, const char *text, size_t size)
@@ -323,11 +336,13 @@ static void perform(const char *id, char *rest)
 	fclose(act->out);
 	reply = open_memstream(&all, &whole);
 	prctl(PR_GET_NAME, comm);
-	fprintf(reply, "{\"id\": %s, \"act\": \"%s\", \"pid\": %d, \"tid\": %d, \"comm\": \"%s\", \"ret\": %ld, \"errno\": %d, "
-		"\"start\": %" PRIu64 ", \"end\": %" PRIu64 "%s}\n",
+	fprintf(reply, "{\"id\": %s, \"act\": \"%s\", \"pid\": %d, \"tid\": %d, \"comm\": \"%s\", "
+		"\"ret\": %ld, \"errno\": %d, \"start\": %" PRIu64 ", \"end\": %" PRIu64 "%s}\n",
 		id, found->name, (int)getpid(), thread_id(), comm, act->ret, act->error, act->start, act->end, text);
 	fclose(reply);
+	pthread_mutex_lock(speaking);
 	write_all(1, all, whole);
+	pthread_mutex_unlock(speaking);
 	free(all);
 	free(text);
 	free(act);

@@ -454,7 +454,7 @@ static void act_burst(struct Act *act)
 	free(data);
 }
 
-// serve FD NUMBER accept|accept4 PAYLOAD: of each connection reads to the end, then closes
+// serve FD NUMBER accept|accept4: of each connection reads to the end, then closes
 static void act_serve(struct Act *act)
 {
 	static __thread char data[1 << 16];

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* gethostlatency: how long looking up host names takes. */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include "gethostlatency.h"
+
+struct call {
+	__u64 start; /* ns, CLOCK_MONOTONIC */
+	__u64 host;
+	__u64 found_at; /* where the address of what was found is stored */
+};
+#include "include/frame.bpf.h"
+#include "include/events.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* See the anchor in site.bpf.h. */
+const struct lookup_event *unused_lookup_event __attribute__((unused));
+const enum lookup_form *unused_lookup_form __attribute__((unused));
+
+#define ERANGE 34
+
+/* By a function's index: enum lookup_form. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} forms SEC(".maps");
+
+/*
+ * A thread's lookup in progress. Some functions do their work by calling another of them: the one the program called is
+ * shown. A lookup may have been left by longjmp; then its return address is no longer where it was.
+ */
+struct outermost {
+	__u64 sp;
+	__u64 caller;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64); /* bpf_get_current_pid_tgid() */
+	__type(value, struct outermost);
+} lookups SEC(".maps");
+
+static __always_inline bool is_nested(struct pt_regs *ctx, __u64 thread)
+{
+	struct outermost *lookup = bpf_map_lookup_elem(&lookups, &thread), now = {};
+	__u64 caller;
+
+	now.sp = REG_SP(ctx);
+	now.caller = read_return_address(ctx);
+	if (lookup && now.sp < lookup->sp) {
+		caller = lookup->caller;
+		if (RETURN_ADDRESS_SIZE)
+			bpf_probe_read_user(&caller, sizeof(caller), (void *)lookup->sp);
+		if (caller == lookup->caller)
+			return true;
+	}
+	bpf_map_update_elem(&lookups, &thread, &now, BPF_ANY);
+	return false;
+}
+
+SEC("uprobe")
+int on_entry(struct pt_regs *ctx)
+{
+	__u64 pid_tgid = current_pid_tgid(), cookie = site_cookie(ctx), words[6];
+	struct call call = {};
+	struct frame_key key;
+	__u32 function = (__u32)cookie, *form;
+
+	form = bpf_map_lookup_elem(&forms, &function);
+	if (!form || !wanted_here(pid_tgid) || !frame_of(ctx, cookie, pid_tgid, &key))
+		return 0;
+	read_argument_registers(ctx, false, words);
+	if (!words[0] || is_nested(ctx, bpf_get_current_pid_tgid())) /* getaddrinfo(NULL, …): no name to look up */
+		return 0;
+	call.host = words[0];
+	if (*form == LOOKUP_FIFTH)
+		call.found_at = words[4];
+	else if (*form == LOOKUP_SIXTH)
+		call.found_at = words[5];
+	call.start = bpf_ktime_get_ns();
+	frame_enter(&key, &call);
+	return 0;
+}
+
+SEC("uprobe")
+int on_return(struct pt_regs *ctx)
+{
+	__u64 now = bpf_ktime_get_ns(), pid_tgid = current_pid_tgid(), cookie = site_cookie(ctx);
+	__u64 result = read_result_register(ctx), thread = bpf_get_current_pid_tgid(), found = 0;
+	__u32 function = (__u32)cookie, *form;
+	struct lookup_event *event;
+	struct frame_key key;
+	struct call call;
+	__s32 size, code = 0;
+
+	form = bpf_map_lookup_elem(&forms, &function);
+	if (!form || !wanted(pid_tgid) || !frame_of(ctx, cookie, pid_tgid, &key) || !frame_leave(&key, cookie, &call))
+		return 0;
+	bpf_map_delete_elem(&lookups, &thread);
+	if (*form == LOOKUP_CODE) {
+		code = (__s32)result;
+		found = !code;
+	} else if (*form == LOOKUP_POINTER) {
+		found = result;
+	} else {
+		if ((__s32)result == ERANGE) /* the caller tries again with a larger buffer */
+			return 0;
+		bpf_probe_read_user(&found, sizeof(found), (void *)call.found_at);
+	}
+	event = reserve_with_text(sizeof(*event), (void *)call.host, &size);
+	if (!event)
+		return 0;
+	actor_here(&event->actor, pid_tgid);
+	event->actor.time = now;
+	event->latency = now - call.start;
+	event->function = function;
+	event->code = code;
+	event->failed = !found;
+	event->host_size = size;
+	submit(event);
+	return 0;
+}

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""pyebpf tcptop."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+from pyebpf.cli import events, options
+from pyebpf.cli.tracing import write
+from pyebpf.cli.transfers import TransferRun
+from pyebpf.output.text import safe
+from pyebpf.tools.tcp.tcptop import TOOL, Traffic, TrafficSession
+
+_CLEAR = "\033[H\033[2J\033[3J"  # to the upper left, erase the screen and what was scrolled out of it
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = events.parser_for(TOOL)
+    parser.add_argument("interval", nargs="?", type=options.positive_seconds, default=1.0,
+                        help="seconds between reports (default 1)")  # fmt: skip
+    parser.add_argument("count", nargs="?", type=options.positive_count, help="how many reports")
+    arguments = parser.parse_args(argv)
+    options.check(arguments, parser)
+    run = TransferRun(arguments, TOOL.name, events.begin(TOOL, arguments))
+    session: TrafficSession = run.session
+    run.start(TOOL)
+    clear = not arguments.noclear and sys.stdout is not None and sys.stdout.isatty()
+
+    def report(_last: bool) -> None:
+        traffic = session.interval()
+        if run.json:
+            from pyebpf.output.jsonl import timestamp
+
+            run.emit(TOOL.kind, time=timestamp(), connections=[events.fields_of(one) for one in traffic])
+        else:
+            write((_CLEAR if clear else "\n") + ("" if arguments.nosummary else summary()) + tables(traffic))
+
+    run.intervals(report, reports=arguments.count)
+    return run.finish()
+
+
+def summary() -> str:
+    """The line about the system's load, as bcc's tcptop has it."""
+    with open("/proc/loadavg") as file:
+        return f"{time.strftime('%H:%M:%S')} loadavg: {file.read()}\n"
+
+
+def tables(traffic: Sequence[Traffic]) -> str:
+    """Connections over IPv4, then those over IPv6."""
+    text = ""
+    for ip, suffix, width in ((4, "", 21), (6, "6", 32)):
+        rows = [one for one in traffic if one.ip == ip]
+        if not rows:
+            continue
+        if text:
+            text += "\n"
+        line = f"%-7s %-12s %-{width}s %-{width}s %6s %6s\n"
+        text += line % ("PID", "COMM", "LADDR" + suffix, "RADDR" + suffix, "RX_KB", "TX_KB")
+        for one in rows:
+            local, remote = f"{one.laddr}:{one.lport}", f"{one.raddr}:{one.rport}"
+            text += line % (one.pid, safe(one.comm), local, remote, one.rx_bytes // 1024, one.tx_bytes // 1024)
+    return text
