@@ -20,10 +20,11 @@ int on_accept(__u64 *ctx)
 {
 	struct sock *sk;
 
+	/* In assembly, as clang makes one load of both, from a changed context pointer, which the verifier refuses. */
 	if (bpf_core_type_exists(struct proto_accept_arg))
-		sk = (struct sock *)ctx[2];
+		asm volatile("%0 = *(u64 *)(%1 + 16)" : "=r"(sk) : "r"(ctx));
 	else
-		sk = (struct sock *)ctx[4];
+		asm volatile("%0 = *(u64 *)(%1 + 32)" : "=r"(sk) : "r"(ctx));
 	return sk ? accepted(sk) : 0;
 }
 

@@ -20,6 +20,7 @@
 
 #define REG_SP(ctx) REG(ctx, sp)
 #define REG_GO_G(ctx) REG(ctx, r14) /* Go: src/cmd/compile/abi-internal.md */
+#define REG_GO_SEVENTH(ctx) REG(ctx, r9) /* the seventh integer argument */
 #define RETURN_ADDRESS_SIZE 8     /* pushed by call, popped by ret */
 
 static __always_inline void read_argument_registers(struct pt_regs *ctx, bool go, __u64 *words)
@@ -60,6 +61,7 @@ static __always_inline __u64 read_return_address(struct pt_regs *ctx)
 
 #define REG_SP(ctx) REG(ctx, user_regs.sp)
 #define REG_GO_G(ctx) REG(ctx, user_regs.regs[28])
+#define REG_GO_SEVENTH(ctx) REG(ctx, user_regs.regs[6])
 #define RETURN_ADDRESS_SIZE 0 /* the return address travels in x30 */
 
 /* X0..X5 in AAPCS64 and in Go's register ABI alike. */

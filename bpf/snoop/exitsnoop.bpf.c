@@ -4,7 +4,6 @@
 #include "task.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
-#include <bpf/bpf_tracing.h>
 #include "exitsnoop.h"
 #include "include/events.bpf.h"
 #include "include/task.bpf.h"
@@ -44,9 +43,14 @@ static __always_inline bool is_last(struct task_struct *task, struct task_struct
 	return bpf_map_update_elem(&shown, &process, &yes, BPF_NOEXIST) == 0;
 }
 
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(on_exit, struct task_struct *task)
+/*
+ * Not tp_btf, whose programs can be preempted since Linux 7.0: another thread that ended on the same CPU meanwhile would
+ * be missed. A tracepoint's perf event keeps others out.
+ */
+SEC("tp/sched/sched_process_exit")
+int on_exit(void *ctx)
 {
+	struct task_struct *task = (void *)bpf_get_current_task();
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader), *who = each_thread ? task : leader;
 	struct exit_event *event;
 	__u32 code;

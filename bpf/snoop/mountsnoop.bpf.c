@@ -15,6 +15,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* See the anchor in site.bpf.h. */
 const struct mount_event *unused_mount_event __attribute__((unused));
 const enum mount_call *unused_mount_call __attribute__((unused));
+const enum mount_text *unused_mount_text __attribute__((unused));
 const enum mount_limits *unused_mount_limits __attribute__((unused));
 
 /* Commands of fsconfig(2), include/uapi/linux/mount.h: the value is a text. */
@@ -67,7 +68,7 @@ static __always_inline bool read_texts(struct mount_event *event, struct begun_c
 		for (int index = 0; index < 5; index++)
 			if (argument == index)
 				from = (const void *)begun->args[index];
-		event->text_sizes[n] = 0;
+		event->text_sizes[n] = TEXT_NULL;
 		if (!from)
 			continue;
 		event->text_sizes[n] = bpf_probe_read_user_str(text, room, from);
@@ -93,7 +94,7 @@ static __always_inline void call_ends(struct syscall_exit *ctx, struct begun_cal
 		read_texts(event, begun, call, MOUNT_LONG);
 	}
 	for (int n = 0; n < MOUNT_TEXTS; n++)
-		if (event->text_sizes[n] < 0)
+		if (event->text_sizes[n] < 0 && event->text_sizes[n] != TEXT_NULL)
 			COUNT_EVENT(unread);
 	actor_here(&event->actor, current_pid_tgid());
 	event->duration = event->actor.time - begun->time;

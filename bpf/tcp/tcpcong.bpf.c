@@ -82,6 +82,8 @@ int BPF_PROG(on_congestion, struct sock *sk, __u8 new)
 	struct owner *owner = owner_of(sk);
 	struct flow flow;
 
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE) /* disconnecting: it has no remote end any more */
+		return 0;
 	if (old == new || old >= CA_STATES || new >= CA_STATES || !owner_wanted(owner) || !shown(sk, &flow))
 		return 0;
 	found = bpf_map_lookup_elem(&congestions, &flow);
@@ -121,11 +123,13 @@ int BPF_PROG(on_state, struct sock *sk, int old, int new)
 	__u64 now = bpf_ktime_get_ns(), key = (__u64)sk;
 	struct congestion *found;
 	struct flow flow;
+	long error;
 
 	if (sk->sk_protocol != IPPROTO_TCP)
 		return 0;
-	if (new == TCP_ESTABLISHED) {
-		if (bpf_map_update_elem(&begun, &key, &now, BPF_ANY))
+	if (new == TCP_SYN_SENT || new == TCP_SYN_RECV || new == TCP_ESTABLISHED) {
+		error = bpf_map_update_elem(&begun, &key, &now, BPF_NOEXIST);
+		if (error && error != -17) /* EEXIST: it began in the state before */
 			COUNT_EVENT(untracked);
 		return 0;
 	}

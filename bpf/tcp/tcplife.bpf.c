@@ -114,6 +114,8 @@ int BPF_PROG(on_state, struct sock *sk, int old, int new)
 		life = bpf_map_lookup_elem(&lives, &key);
 		if (life)
 			life->begun = bpf_ktime_get_ns();
+		else /* it was being established when tracing began */
+			begin(sk, old == TCP_SYN_SENT);
 		break;
 	case TCP_FIN_WAIT1:
 	case TCP_LAST_ACK: /* in the process that closes: it is the owner if no other is known */

@@ -181,5 +181,7 @@ def choose(hooks: Hooks, alternatives: Sequence[Sequence[Program]]) -> tuple[Seq
         reasons = [reason for program in programs for reason in [hooks.why_not(program.section)] if reason]
         if not reasons:
             return programs, against
-        against += [reason for reason in reasons if reason not in against]
+        for reason in reasons:
+            if reason not in against:
+                against.append(reason)
     return None, against

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pyebpf.core.object import Object
-from pyebpf.errors import TargetError, TargetNotFound
+from pyebpf.errors import TargetError, TargetNotFound, Unsupported
 
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
@@ -46,17 +46,21 @@ class Scope(NamedTuple):
 
         Raises:
             TargetNotFound: no such process, thread, cgroup or network namespace.
-            TargetError: what is named isn't one, or the tool can't filter by it.
+            TargetError: what is named isn't one (a thread is no process), or the tool can't filter by it.
+            Unsupported: /proc isn't mounted.
         """
         rodata = obj.rodata
         assert rodata is not None
-        for pid in self.pids:
-            if not os.path.exists(f"/proc/{pid}"):
-                raise TargetNotFound(f"process {pid} doesn't exist")
-        if "pidns_ino" in rodata:
+        try:
             namespace = os.stat("/proc/self/ns/pid")
-            if namespace.st_ino != _INITIAL_PID_NAMESPACE:
-                rodata["pidns_dev"], rodata["pidns_ino"] = namespace.st_dev, namespace.st_ino
+        except OSError as error:
+            raise Unsupported(
+                f"/proc/self/ns/pid: {error.strerror}", feature="/proc", hint="mount -t proc proc /proc"
+            ) from None
+        for pid in self.pids:
+            _require_process(pid)
+        if "pidns_ino" in rodata and namespace.st_ino != _INITIAL_PID_NAMESPACE:
+            rodata["pidns_dev"], rodata["pidns_ino"] = namespace.st_dev, namespace.st_ino
         if "tracer_tgid" in rodata and os.getpid() not in self.pids:
             rodata["tracer_tgid"] = os.getpid()
         if len(self.pids) == 1:
@@ -117,6 +121,17 @@ def scope_of(pid: int | Iterable[int] | None, **others: object) -> Scope:
     """A scope as a verb's arguments give it: one process or several, None for what wasn't asked for."""
     pids = () if pid is None else (pid,) if isinstance(pid, int) else tuple(pid)
     return Scope(pids, **{name: value for name, value in others.items() if value is not None})  # type: ignore[arg-type]
+
+
+def _require_process(pid: int) -> None:
+    """Raises TargetNotFound, TargetError (it's a thread)."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            tgid = next((int(line[5:]) for line in status if line.startswith(b"Tgid:")), pid)
+    except OSError:
+        raise TargetNotFound(f"process {pid} doesn't exist") from None
+    if tgid != pid:
+        raise TargetError(f"{pid} is a thread of process {tgid}", hint=f"-p {tgid} shows all its threads")
 
 
 def _open_cgroup(path: str) -> int:

@@ -244,7 +244,7 @@ def test_time_and_timestamp(attached: Callable[..., Any]) -> None:
 
 def test_a_flood_is_shown_or_counted(attached: Callable[..., Any]) -> None:
     """Many more events than a reader who is stopped can keep: what isn't shown is counted, and said."""
-    number = 50_021
+    number = 200_003
     script = (
         "import ctypes, sys\nlibc = ctypes.CDLL(None)\nsys.stdin.readline()\n"
         f"for _ in range({number}): libc.fsync(999)\nprint('done', flush=True); sys.stdin.readline()"

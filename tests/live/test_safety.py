@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,9 +19,9 @@ from typing import Any
 
 import pytest
 import targets
+from containers import container
 
 import pyebpf
-from pyebpf.binary.elf import Elf
 from pyebpf.binary.image import Image
 from pyebpf.core.link import Ladder, Links, Site
 from pyebpf.core.object import Object, open_bundled
@@ -361,31 +360,6 @@ def test_tracer_inside_a_pid_namespace(rung: str) -> None:
     assert seen["latency"] == seen["truth"]["recurse"] == 97 * 7
     assert len(seen["pids"]) >= 97 and set(seen["pids"]) == {seen["target"]}
     assert all(stack[0] == "recurse" for stack in seen["stacks"])
-
-
-@contextmanager
-def container(root: Path, program: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Runs a program with a root, mounts and process ids of its own; yields it, ready, and its pid as we see it."""
-    with Elf.open(str(program)) as elf:
-        assert elf.interpreter is not None
-        interpreter = Path(elf.interpreter)
-    libc = next(Path(m.path) for m in Process(os.getpid()).maps() if Path(m.path).name.startswith("libc.so"))
-    for source, place in ((program, Path("app") / program.name), (libc, Path("app") / libc.name),
-                          (interpreter, interpreter.relative_to("/"))):  # fmt: skip
-        (root / place).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, root / place)
-    process = subprocess.Popen(
-        ["unshare", "--mount", "--pid", "--kill-child", f"--root={root}", f"/app/{program.name}", *arguments],
-        env={"LD_LIBRARY_PATH": "/app"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        assert json.loads(process.stdout.readline())["pid"] == 1
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        yield process, int(children[0])
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.mark.parametrize("spec", [":{}", "/app/calls:{}"])

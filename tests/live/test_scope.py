@@ -75,6 +75,8 @@ def test_a_thread(two: tuple[traffic.Actor, traffic.Actor]) -> None:
         one.act("shm", "dt", 16), one.act("shm", "dt", 16, who="worker")
         (event,) = seen(session)
     assert (event.pid, event.tid, event.comm) == (one.pid, worker, b"worker")
+    with pytest.raises(TargetError, match=f"{worker} is a thread of process {one.pid}"):
+        pyebpf.shmsnoop(pid=worker)
 
 
 def test_a_user(two: tuple[traffic.Actor, traffic.Actor]) -> None:
@@ -236,6 +238,15 @@ def test_exit_codes(arguments: list[str], code: int) -> None:
         capture_output=True, text=True, timeout=targets.DEADLINE,
     )  # fmt: skip
     assert done.returncode == code and not done.stdout and "Traceback" not in done.stderr, done.stderr
+
+
+def test_without_proc() -> None:
+    command = "umount -l /proc && exec python -m pyebpf syncsnoop -d 60 -p 1".replace("python", sys.executable)
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", command], capture_output=True, text=True, timeout=targets.DEADLINE
+    )
+    assert done.returncode == 5 and "/proc/self/ns/pid: No such file" in done.stderr, done.stderr
+    assert "mount -t proc" in done.stderr
 
 
 # PID namespaces

@@ -25,6 +25,8 @@ from typing import Any
 
 import pytest
 import targets
+import tracing
+from containers import container
 
 import pyebpf
 from pyebpf.errors import TargetError, TargetNotFound
@@ -308,6 +310,20 @@ def test_a_flood_is_counted(certificate: str) -> None:
             assert session.losses.dropped > 0 and shown + session.losses.dropped == len(truth["data"])
 
 
+def test_a_program_that_lies() -> None:
+    """About sizes and addresses: what can't be read is said, and counted."""
+    program = targets.compiled("liar.c")
+    with targets.run(program, "23") as target:
+        with pyebpf.sslsniff(extra_lib=[f"openssl:{program}"], no_gnutls=True) as session:
+            truth, events = worked(target, session)
+            losses = session.losses
+    assert truth["program"] == "liar"
+    assert [(event.called, event.size, event.data) for event in events] == 23 * [
+        ("SSL_read", 0x7FFFFFFF, None), ("SSL_write", 14, b"\x1b]0;owned\x07\xc2\x9b \xff"),
+    ]  # fmt: skip
+    assert losses.unread == 46 and losses.dropped == losses.untracked == 0
+
+
 def test_what_has_no_tls() -> None:
     with targets.run(targets.compiled("threads.c"), "1") as target:
         with pytest.raises(TargetNotFound, match=r"has no OpenSSL, GnuTLS or Go's crypto/tls"):
@@ -340,6 +356,20 @@ def test_every_lookup_once(function: str, name: str) -> None:
     assert 0 < sum(event.latency for event in events) <= truth["ns"][function]
     if function == "getaddrinfo" and truth["failed"]:
         assert {event.error for event in events} == {"EAI_NONAME"}
+
+
+@pytest.mark.parametrize("version", ["1.15", "1.21", "local"])
+@pytest.mark.parametrize("name", ["localhost", "no such name!", "x" * 200 + ".invalid", "x" * 300 + " no name"])
+def test_lookups_of_go(version: str, name: str) -> None:
+    """Its own resolver: of a name that could be one only from its hosts file, as nothing answers here."""
+    with targets.run(targets.go_program("lookups", version), "-n", "23", name) as target:
+        with pyebpf.gethostlatency(pid=target.pid) as session:
+            truth = target.go()
+            events = list(session.drain())
+            assert not any(session.losses)
+    assert Counter(event.function for event in events) == truth["calls"]
+    assert {(event.host, isinstance(event.host, Cut)) for event in events} == {(name.encode()[:255], len(name) > 255)}
+    assert sum(event.error is not None for event in events) == truth["failed"] == (0 if name == "localhost" else 46)
 
 
 def test_lookups_on_every_rung(rung: str) -> None:
@@ -416,6 +446,20 @@ def test_threads_of_a_command() -> None:
     assert len(lines) == 24 and all(line[3] == "threads" for line in lines[1:])
 
 
+@pytest.mark.parametrize("by", ["pid", "everywhere"])
+def test_threads_in_a_container(tmp_path: Path, by: str) -> None:
+    """With a root, a C library, and process ids of its own."""
+    with container(tmp_path, targets.compiled("threads.c"), "23") as (process, pid):
+        with pyebpf.threadsnoop(**({"pid": pid} if by == "pid" else {})) as session:
+            assert any("/app/libc" in note for note in session.notes), session.notes
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+            process.stdout.readline()
+            events = [event for event in session.drain() if event.pid == pid]
+    assert Counter(event.function for event in events) == {"first": 16, "second": 7}
+
+
 # -- bashreadline
 
 
@@ -476,29 +520,23 @@ def test_commands_on_every_rung(shell: Shell, rung: str) -> None:
 
 
 def test_a_command_with_control_characters_is_escaped(shell: Shell) -> None:
-    ready_read, ready_write = os.pipe()
-    with subprocess.Popen(
-        [sys.executable, "-m", "pyebpf", "bashreadline", "-p", str(shell.pid), "-n", "2", "--ready-fd", str(ready_write)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, pass_fds=[ready_write],
-    ) as process:  # fmt: skip
-        os.close(ready_write)
-        with os.fdopen(ready_read, "rb") as ready:
-            assert ready.read(1) == b"\n"
+    with tracing.pyebpf("bashreadline", "-p", str(shell.pid), "-n", "2") as process:
         shell.type(b": \x16\x1b[31m red")  # ^V quotes the escape
         shell.type(b": " + b"y" * 1500)
         out, _ = process.communicate(timeout=30)
-    lines = out.decode().splitlines()
+    lines = out.splitlines()
     assert lines[0].split() == ["TIME", "PID", "COMMAND"]
     assert lines[1].endswith(r": \x1b[31m red") and lines[2].endswith("y" * 1500)
 
 
-def test_a_shared_library() -> None:
+@pytest.mark.parametrize("by", ["file", "pid"])
+def test_a_shared_library(by: str) -> None:
     """Python's readline module isn't linked with it everywhere; this program is."""
     library = "/usr/lib/x86_64-linux-gnu/libreadline.so.8"
     code = f"import ctypes; r = ctypes.CDLL({library!r}).readline\nwhile True: r(b'READY> ')"
     one = Shell(sys.executable, "-c", code)
     try:
-        with pyebpf.bashreadline(shared=library) as session:
+        with pyebpf.bashreadline(**({"pid": one.pid} if by == "pid" else {"shared": library})) as session:
             one.type(b"typed into python")
             assert [event.command for event in session.drain()] == [b"typed into python"]
     finally:

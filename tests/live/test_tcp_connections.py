@@ -508,6 +508,36 @@ def test_who_closes_last_is_shown(net: traffic.Namespace) -> None:
     theirs.close()
 
 
+def test_a_socket_that_is_passed_on(net: traffic.Namespace) -> None:
+    """Accepted by one process, closed by the one it was sent to."""
+    script = """
+import os, socket
+listener = socket.create_server(("127.0.0.1", 0))
+here, there = socket.socketpair()
+client = socket.create_connection(listener.getsockname())
+pid = os.fork()
+if not pid:
+    for ours in client, listener, here:
+        ours.close()
+    there.send(b"x")
+    _, (fd,), _, _ = socket.recv_fds(there, 1, 1)
+    os.read(fd, 1)  # until the client has closed
+    os.close(fd)
+    os._exit(0)
+server, _ = listener.accept()
+here.recv(1)
+socket.send_fds(here, [b"x"], [server.fileno()])
+server.close()
+client.close()
+os.waitpid(pid, 0)
+print(os.getpid(), pid)
+"""
+    with tcptracer(netns=net.path) as session:
+        one, other = map(int, net.run(sys.executable, "-c", script).split())
+        events = seen(session)
+    assert [(event.what, event.pid) for event in events] == [("C", one), ("A", one), ("X", one), ("X", other)]
+
+
 def test_what_nobody_accepted_is_not_told(net: traffic.Namespace) -> None:
     client, server = net.actor("client"), net.actor("server")
     listener = server.listen()

@@ -10,6 +10,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,7 @@ WITH_REASONS = bool(kernel.enumerators("skb_drop_reason"))
 WITH_SOCKET = kernel.field_offset("trace_event_raw_kfree_skb.rx_sk") is not None
 CONG_STATES = kernel.enumerators("tcp_ca_state")
 with Hooks() as hooks:
+    WITH_PROBES = not all(hooks.why_not(f"{kind}/tcp_send_loss_probe") for kind in ("fentry", "kprobe"))
     WITH_CONGESTION = hooks.why_not("tp_btf/tcp_cong_state_set") is None
 
 
@@ -121,8 +123,8 @@ def test_a_wrong_checksum() -> None:
         assert drop["reason"] == ("TCP_CSUM" if WITH_REASONS else None)
 
 
-# Segments (a wrong checksum) behind headers that aren't the shortest: IPv4 with options, IPv6 with extensions; a part of
-# a packet that isn't its first; and what isn't TCP.
+# Segments (a wrong checksum) behind headers that aren't the shortest: IPv4 with options, IPv6 with extensions; a part
+# of a packet that isn't its first; and what isn't TCP.
 _ODD_PACKETS = """
 import socket, struct
 tcp = struct.pack("!HHIIBBHHH", 4711, 4712, 1, 0, 0x50, 0x29, 1024, 0xBAD, 0)
@@ -257,6 +259,31 @@ def test_lost_acknowledgements(probes: bool) -> None:
 
 def ours_retransmits(events: list[dict[str, Any]]) -> int:
     return sum(event["what"] in "RL" for event in events)
+
+
+def test_probes_with_new_data() -> None:
+    """Nagle's algorithm holds the second piece back until the first one is acknowledged; a probe doesn't."""
+    with traffic.wire() as (left, right):
+        client, server = left.net.actor("client"), right.net.actor("server")
+        with seen("tcpretrans", left.net, "-l") as result:
+            ours, _ = traffic.connected(client, server, right.v4)
+            right.lose()
+            ours.send(23), ours.send(23)
+            left.net.waits("TcpExt", "TCPLossProbes", 1)
+            left.net.waits("Tcp", "RetransSegs", 1)
+            right.mend()
+            traffic.waits_for(lambda: not ours.info()["unacked"])
+            counters = left.net.counters()
+        events = result.of("retransmit")
+        (attached,) = result.of("attached")
+    kinds = collections.Counter(event["what"] for event in events)
+    assert kinds["R"] == counters["Tcp"]["RetransSegs"]
+    assert kinds["L"] == (counters["TcpExt"]["TCPLossProbes"] if WITH_PROBES else 0) == (1 if WITH_PROBES else 0)
+    assert any("new data" in note for note in attached["notes"]) != WITH_PROBES
+    if WITH_PROBES:
+        probe, again = events[0], events[1]
+        assert (probe["what"], probe["seq"] - again["seq"] & 0xFFFFFFFF) == ("L", 23)
+        assert (probe["lport"], probe["pid"]) == (ours.local.port, client.pid)
 
 
 @pytest.mark.parametrize("side", ["v4", "v6"])
@@ -495,6 +522,19 @@ def test_a_connection_that_hangs() -> None:
         lasted = session.lasted()
         assert {state: histogram.count for state, histogram in lasted.items()} == {"open": 1, "loss": 1}
         assert lasted["loss"].total == pytest.approx(sum(one.loss_ns for one in (first, second, third)) / 1000, abs=2)
+
+
+@pytest.mark.skipif(not WITH_CONGESTION, reason="before Linux 5.19")
+def test_a_handshake_that_hangs() -> None:
+    with pyebpf.tcpcong() as session, traffic.wire() as (left, right):
+        client, server = left.net.actor("client"), right.net.actor("server")
+        listener = server.listen(right.v6)
+        right.lose()
+        attempt = client.connect(listener, "start")
+        left.net.waits("Tcp", "RetransSegs", 1)
+        (row,) = [one for one in session.interval() if one.netns == left.net.inode]
+        assert (row.rport, row.pid, row.changes) == (listener.address.port, client.pid, 1)
+        assert 0 < row.open_ns + row.loss_ns < time.monotonic_ns() - attempt.reply["start"]
 
 
 def test_kernels_that_tell_nothing_of_congestion() -> None:

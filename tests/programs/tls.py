@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A TLS server that sends back what it gets, and its own client, of Python's ssl: tls.py CERTIFICATE [MESSAGES [MOST]]
 
-Waits for a line like the other programs. Its truth has a key "data": of each read and write of both whether it wrote, how
-many bytes, and their SHA-256. "library" is what it uses.
+Waits for a line like the other programs. Its truth has a key "data": of each read and write of both whether it wrote,
+how many bytes, and their SHA-256.
 """
 
 import hashlib

@@ -95,6 +95,6 @@ TOOL = Tool(
     examples=(
         "pyebpf bashreadline                 # in every bash",
         "pyebpf bashreadline -p 1234         # in one shell",
-        "pyebpf bashreadline -s /usr/lib/x86_64-linux-gnu/libreadline.so.8   # in every program with this library",
+        "pyebpf bashreadline -s /usr/lib/x86_64-linux-gnu/libreadline.so.8  # in all its users",
     ),
 )

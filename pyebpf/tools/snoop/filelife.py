@@ -41,7 +41,7 @@ class Life(NamedTuple):
         path: the last of its names, as the process gave it; None: it could not be read.
         full_path: from the process's root directory; None: it wasn't asked for, or could not be read.
         replaced: another file was given its name (rename).
-        made_by, made_comm: the process that had made it, and its name.
+        made_by, made_comm: the process that had made it, and its name. None: it isn't in our PID namespace.
         inode: number of the file; device: of the file system, as the kernel packs it (major << 20 | minor).
     """
 
@@ -54,7 +54,7 @@ class Life(NamedTuple):
     path: bytes | None
     full_path: bytes | None
     replaced: bool
-    made_by: int
+    made_by: int | None
     made_comm: bytes
     inode: int
     device: int
@@ -93,8 +93,8 @@ def filelife(
         else:
             path, whole = text_behind(record, layout.size, size), None
         return Life(
-            actor.time, actor.tgid, actor.tid, actor.uid, actor.comm, age, path, whole, bool(replaced), made_by,
-            made_comm, inode, device,
+            actor.time, actor.tgid, actor.tid, actor.uid, actor.comm, age, path, whole, bool(replaced),
+            made_by or None, made_comm, inode, device,
         )  # fmt: skip
 
     return EventSession(events, decode)

@@ -23,7 +23,11 @@ _FORMS = {
     "gethostbyname_r": "LOOKUP_FIFTH",
     "gethostbyname2_r": "LOOKUP_SIXTH",
 }
-_SOUGHT = tuple(Sought((name,)) for name in _FORMS)
+_GO_FORMS = {
+    "net.(*Resolver).lookupHost": "LOOKUP_GO_THIRD",
+    "net.(*Resolver).lookupIPAddr": "LOOKUP_GO_FIFTH",
+}
+_SOUGHT = (*(Sought((name,)) for name in _FORMS), *(Sought((name,), go=True) for name in _GO_FORMS))
 # glibc resolv/netdb.h; musl's numbers are the same.
 _ERRORS = {
     -1: "EAI_BADFLAGS", -2: "EAI_NONAME", -3: "EAI_AGAIN", -4: "EAI_FAIL", -5: "EAI_NODATA", -6: "EAI_FAMILY",
@@ -40,8 +44,8 @@ class Lookup(NamedTuple):
         latency: ns.
         pid, tid, uid, comm: who; numbers as our /proc shows them, the name as raw bytes.
         host: as the process gave it; None: it could not be read.
-        function: which it called ("getaddrinfo"), and the library that is in.
-        library: that file.
+        function: which it called ("getaddrinfo").
+        library: the file that is in.
         error: None when an address was found, else "EAI_NONAME" and the like, or "failed" of a function that doesn't
             return why.
     """
@@ -68,6 +72,8 @@ def gethostlatency(
 ) -> EventSession[Lookup]:
     """Shows calls of getaddrinfo(3), gethostbyname(3) and its variants, in every C library that a process uses.
 
+    With a process or a command also lookups of Go's own, in its program.
+
     Args:
         pid, uid, cgroup: whose; see `pyebpf.tools.scope.Scope`.
         libc: only this file's functions.
@@ -87,7 +93,7 @@ def gethostlatency(
     def fill(obj: Object) -> None:
         numbers = obj.btf.enumerators("lookup_form")
         for index, name in enumerate(found.sought):
-            obj.maps["forms"][index] = numbers[_FORMS[name]]
+            obj.maps["forms"][index] = numbers[_FORMS.get(name) or _GO_FORMS[name]]
 
     events = FunctionEvents("gethostlatency", found, scope, configure, fill)
     layout = events.object.btf.layout("lookup_event")

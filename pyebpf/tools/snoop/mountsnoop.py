@@ -134,6 +134,7 @@ def mountsnoop(
     events = KernelEvents("mountsnoop", _NEEDS, scope_of(pid, uid=uid, cgroup=cgroup))
     btf = events.object.btf
     layout = btf.layout("mount_event")
+    null = btf.enumerators("mount_text")["TEXT_NULL"]
     calls = {number: _CALLS[name][1:] for name, number in btf.enumerators("mount_call").items()}
 
     def decode(record: memoryview) -> Mount:
@@ -148,8 +149,8 @@ def mountsnoop(
             if kind == _TEXT or (kind == _VALUE and event.args[1] & 0xFFFFFFFF in _SET_TEXTS):
                 size, at = event.text_sizes[texts], layout.size + texts * room
                 texts += 1
-                args[name] = bytes(record[at : at + size - 1]) if size > 0 else None
-                if size < 0:
+                args[name] = bytes(record[at : at + max(0, size - 1)]) if size >= 0 else None
+                if size < 0 and size != null:
                     unreadable.append(name)
                 elif size == room:
                     cut.append(name)

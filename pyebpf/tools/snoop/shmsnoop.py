@@ -23,7 +23,7 @@ _COMMANDS = {
 }  # fmt: skip
 _HUGE_SHIFT = 26  # include/uapi/asm-generic/hugetlb_encode.h: the size of huge pages, as a power of two
 
-# Arguments by name; what is 32 bits wide in the system call is cut to that.
+# Arguments by name; what is 32 bits wide in the system call is cut to that. Identifiers have a sign.
 _INT, _WORD = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 _CALLS = {
     "CALL_SHMGET": ("shmget", {"key": _INT, "size": _WORD, "shmflg": _INT}),
@@ -43,8 +43,8 @@ class SharedMemory(NamedTuple):
         call: shmget, shmat, shmdt or shmctl.
         result: shmget's identifier, shmat's address, what shmctl's command returns, 0; None when it failed.
         errno: 0, or why it failed.
-        args: by name, as the process gave them, without signs: shmget has key, size, shmflg; shmat shmid, shmaddr,
-            shmflg; shmdt shmaddr; shmctl shmid, cmd, buf.
+        args: by name, as the process gave them: shmget has key, size, shmflg; shmat shmid, shmaddr, shmflg; shmdt
+            shmaddr; shmctl shmid, cmd, buf. Only shmid has a sign.
     """
 
     time: int
@@ -85,10 +85,15 @@ def shmsnoop(
         failed = -4096 < result < 0  # MAX_ERRNO, include/linux/err.h: shmat may return any address
         return SharedMemory(
             actor.time, actor.tgid, actor.tid, actor.uid, actor.comm, call, None if failed else result,
-            -result if failed else 0, {name: value & mask for (name, mask), value in zip(masks.items(), given)},
+            -result if failed else 0,
+            {name: _signed(name, value & mask) for (name, mask), value in zip(masks.items(), given)},
         )  # fmt: skip
 
     return EventSession(events, decode)
+
+
+def _signed(name: str, value: int) -> int:
+    return value - (1 << 32) if name == "shmid" and value >> 31 else value
 
 
 def _result(event: SharedMemory) -> str:

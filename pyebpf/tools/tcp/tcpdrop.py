@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from pyebpf.core import kernel
 from pyebpf.core.object import Object
-from pyebpf.target.stacks import UNKNOWN, Frame, KernelSymbols
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.tcp.owners import NEEDS as _OWNERS
@@ -17,6 +16,9 @@ from pyebpf.tools.tcp.owners import owner_of
 from pyebpf.tools.tcp.states import STATES, flag_names
 from pyebpf.tools.text import addresses, endpoint
 from pyebpf.tools.tool import TIME, Column, Option, Tool
+
+if TYPE_CHECKING:
+    from pyebpf.target.stacks import Frame, KernelSymbols
 
 _NEEDS = (Need("dropped packets", (("on_drop",),)), *_OWNERS)
 # The enum of reasons, and those of subsystems that are part of every kernel's own BTF.
@@ -126,16 +128,16 @@ def _reason(names: dict[int, str], number: int) -> str:
 
 
 class _Places:
-    """Names for the addresses of stacks; a packet is dropped in few places."""
+    """Names for the addresses of stacks; packets are dropped in few places. What it takes is read at the first."""
 
     def __init__(self) -> None:
-        self._symbols = KernelSymbols()
         self._known: dict[tuple[int, ...], tuple[str, ...]] = {}
+        self._symbols: KernelSymbols | None = None
 
     @property
     def reason(self) -> str | None:
         """Why there are no names, or None."""
-        return self._symbols.reason
+        return self._symbols.reason if self._symbols else None
 
     def of(self, addresses: Sequence[int], location: int) -> tuple[str, ...]:
         """A stack's functions from the one that dropped the packet on; above it there are only our program's ways."""
@@ -145,12 +147,20 @@ class _Places:
         if key not in self._known:
             if len(self._known) >= _MOST_PLACES:
                 self._known.clear()
-            frames = self._symbols.resolve(key, first_is_exact=False)
-            self._known[key] = tuple(map(_shown, frames))
+            self._known[key] = self._resolved(key)
         return self._known[key]
+
+    def _resolved(self, addresses: Sequence[int]) -> tuple[str, ...]:
+        from pyebpf.target.stacks import KernelSymbols
+
+        if self._symbols is None:
+            self._symbols = KernelSymbols()
+        return tuple(map(_shown, self._symbols.resolve(addresses, first_is_exact=False)))
 
 
 def _shown(frame: Frame) -> str:
+    from pyebpf.target.stacks import UNKNOWN
+
     if frame.name == UNKNOWN:
         return f"{frame.address:#x}"
     module = "" if frame.module == "[kernel]" else f" {frame.module}"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple, Optional
 
+from pyebpf.core.object import Object
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.tcp.owners import NEEDS as OWNER_NEEDS
@@ -18,6 +19,9 @@ _NEEDS = (
     Need("changes of a connection's state", (("on_state",),)),
     *OWNER_NEEDS[1:],  # who connects and listens is seen by on_state
 )
+
+# Bytes, a power of 2: room for a burst of 10,000 connections, which the kernel makes faster than lines are printed.
+_BUFFER = 4 << 20
 
 
 class Life(NamedTuple):
@@ -82,7 +86,11 @@ def tcplife(
         pid, uid=uid, cgroup=cgroup, netns=netns, family=family, local_ports=tuple(local_ports),
         remote_ports=tuple(remote_ports),
     )  # fmt: skip
-    events = KernelEvents("tcplife", _NEEDS, scope)
+
+    def configure(obj: Object) -> None:
+        obj.maps["events"].max_entries = _BUFFER
+
+    events = KernelEvents("tcplife", _NEEDS, scope, configure)
     began = time.monotonic_ns()
     layout = events.object.btf.layout("life_event")
 

@@ -8,7 +8,6 @@ from typing import NamedTuple, Optional
 
 from pyebpf.core.object import Object
 from pyebpf.errors import Unsupported
-from pyebpf.target.stacks import KernelSymbols
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.tcp.owners import NEEDS as _OWNERS
@@ -144,6 +143,8 @@ def tcpretrans(
 
 def _extent_of_probe() -> tuple[int, int]:
     """Where the kernel's function is that sends tail loss probes. Raises Unsupported."""
+    from pyebpf.target.stacks import KernelSymbols
+
     symbols = KernelSymbols()
     extent = symbols.extent(_PROBE)
     if extent is None:

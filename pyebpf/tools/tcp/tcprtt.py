@@ -79,7 +79,7 @@ def _packed(address: str) -> tuple[int, bytes]:
     for ip, family in ((4, AF_INET), (6, AF_INET6)):
         try:
             packed = inet_pton(family, address)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a NUL, or what can't be encoded
             continue
         # ::ffff:192.0.2.1 is what an IPv6 socket calls an IPv4 address; on the wire it is that.
         if ip == 6 and packed[:12] == bytes(10) + b"\xff\xff":
@@ -115,9 +115,8 @@ def tcprtt(
     """
     if by not in _SIDES:
         raise TargetError(f"by {by!r}: it is 'local', 'remote' or None")
-    addresses = {
-        side: _packed(address) for side, address in (("local", local_address), ("remote", remote_address)) if address
-    }
+    given = {"local": local_address, "remote": remote_address}
+    addresses = {side: _packed(address) for side, address in given.items() if address is not None}
     versions = {ip for ip, _ in addresses.values()} | ({family} if family else set())
     if len(versions) > 1:
         raise TargetError("IPv4 and IPv6 are asked for at once: no connection has both")

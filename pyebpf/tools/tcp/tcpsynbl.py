@@ -56,9 +56,11 @@ class TurnedAway(NamedTuple):
 
 
 class Backlogs(NamedTuple):
-    """Attributes:
-    backlogs: by limit, ascending.
-    turned_away: by listener, those with the most last; without those that dropped nothing.
+    """What was seen of accept queues.
+
+    Attributes:
+        backlogs: by limit, ascending.
+        turned_away: by listener, those with the most last; without those that dropped nothing.
     """
 
     backlogs: list[Backlog]

@@ -243,6 +243,7 @@ static void act_thread(struct Act *act)
 	pthread_barrier_init(&start.begun, NULL, 2);
 	CALL(act, pthread_create(&handle, NULL, part_main, &start));
 	pthread_barrier_wait(&start.begun);
+	pthread_barrier_destroy(&start.begun); // waits until the thread has left it, too: it lies on this stack
 	parts_used++;
 	reply_number(act, "child", start.tid);
 }

@@ -92,14 +92,14 @@ func main() {
 	if err != nil {
 		panic(err)
 	}
+	served := make(chan bool)
 	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go serve(conn.(*tls.Conn))
+		conn, err := listener.Accept()
+		if err != nil {
+			panic(err)
 		}
+		serve(conn.(*tls.Conn))
+		close(served)
 	}()
 	conn, err := tls.Dial("tcp", listener.Addr().String(), &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
@@ -115,6 +115,7 @@ func main() {
 			got += len(read(conn))
 		}
 	}
-	lock.Lock()
+	conn.Close()
+	<-served
 	truth.Print("tls", map[string]interface{}{"data": events})
 }
