@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from pyebpf.tools.funccount import count as count
     from pyebpf.tools.funclatency import latency as latency
     from pyebpf.tools.funcslower import slower as slower
+    from pyebpf.tools.scope import Tree as Tree
     from pyebpf.tools.snoop.bashreadline import bashreadline as bashreadline
     from pyebpf.tools.snoop.bindsnoop import bindsnoop as bindsnoop
     from pyebpf.tools.snoop.capable import capable as capable
@@ -105,6 +106,7 @@ _HOMES = {
         "pyebpf.errors",
     ),
     "Object": "pyebpf.core.object",
+    "Tree": "pyebpf.tools.scope",
     **{name: f"pyebpf.tools.snoop.{name}" for name in _SNOOPS},
     **{name: f"pyebpf.tools.tcp.{name}" for name in _TCP},
     "argdist": "pyebpf.tools.argdist",

@@ -33,6 +33,12 @@ struct {
 	} while (0)
 #define COUNT_EVENT(field) COUNT_EVENTS(field, 1)
 
+#ifdef __PYEBPF_TALLY_BPF_H /* probes in programs are placed before a child is born */
+#define wanted_family wanted
+#else
+#include "follow.bpf.h"
+#endif
+
 /* Filters beyond those of wanted.bpf.h. */
 const volatile __u32 tracer_tgid = 0; /* ourselves, not shown unless asked for */
 const volatile __u32 only_tid = 0;
@@ -49,7 +55,7 @@ struct {
 /* Is what the current process does to be shown? pid_tgid: from current_pid_tgid(). */
 static __always_inline bool wanted_here(__u64 pid_tgid)
 {
-	if (!wanted(pid_tgid) || !pid_tgid) /* 0: not in our PID namespace */
+	if (!pid_tgid || !wanted_family(pid_tgid)) /* 0: not in our PID namespace */
 		return false;
 	if (tracer_tgid && pid_tgid >> 32 == tracer_tgid)
 		return false;

@@ -15,6 +15,7 @@ from pyebpf.cli.watch import Watch
 from pyebpf.output.text import safe
 from pyebpf.target.command import Command
 from pyebpf.tools.events import EventLosses, EventSession, KernelSession
+from pyebpf.tools.scope import Tree
 from pyebpf.tools.text import Cut
 from pyebpf.tools.tool import Column, Option, Tool, clock, elapsed, elapsed_ms
 
@@ -32,8 +33,8 @@ _SCOPE: dict[str, tuple[str, str, dict[str, Any]]] = {
                                            "help": "only connections with these local ports"}),
     "remote_ports": ("--remote-port", "-D", {"type": options.ports, "default": (), "metavar": "PORT[,PORT]",
                                              "help": "only connections with these remote ports"}),
-    "command": ("--command", "-c", {"metavar": "CMD",
-                                    "help": "start CMD, show it from its first instruction, and end with it"}),
+    "command": ("--command", "-c", {"metavar": "CMD", "help": "start CMD, show it and what it starts from its first "
+                                    "instruction, and end with it"}),
 }  # fmt: skip
 _KINDS: dict[str, dict[str, Any]] = {
     "flag": {"action": "store_true"},
@@ -73,6 +74,8 @@ def parser_for(tool: Tool) -> argparse.ArgumentParser:
             continue
         long, letter, keywords = _SCOPE[name]
         own.add_argument(*flags(name, long, letter), dest=name, **keywords)
+        if name == "pid" and not tool.probes:
+            own.add_argument("--children", action="store_true", help="with -p: also the processes it starts")
     how = parser.add_argument_group("output")
     lines = bool(tool.columns)  # not reports
     if lines and not any(column.value in (clock, elapsed, elapsed_ms) and not column.when for column in tool.columns):
@@ -117,9 +120,12 @@ def begin(tool: Tool, arguments: argparse.Namespace) -> Callable[[Command | None
     keywords.update((name, getattr(arguments, name)) for name in names)
 
     def start(command: Command | None) -> Any:
-        if tool.takes_command:
-            return tool.verb(pid=arguments.pid or None, command=command, **keywords)
-        pids = [command.pid] if command else arguments.pid if "pid" in tool.scope else []
+        if tool.probes:
+            given = {"command": command} if "command" in tool.scope else {}
+            return tool.verb(pid=arguments.pid or None, **given, **keywords)
+        pids = [Tree(command.pid)] if command else arguments.pid if "pid" in tool.scope else []
+        if pids and not tool.probes and arguments.children:
+            pids = [Tree(pid) for pid in pids]
         return tool.verb(**({"pid": pids or None} if "pid" in tool.scope else {}), **keywords)
 
     return start

@@ -112,6 +112,12 @@ class Hooks:
         number = self._tracefs.number(name)
         return -errno.ENOENT if number is None else bpf.open_tracepoint_event(number)
 
+    def field_offset(self, event: str, field: str) -> int | None:
+        """Where a field lies in the record of a tracepoint ("sched/sched_process_fork"); None: it isn't there."""
+        if self._tracefs is None:
+            self._tracefs = Tracefs()
+        return self._tracefs.field_offset(event, field)
+
     def settle(self) -> None:
         """Forgets what was only needed to find hooks: the mount, and the kernel's names (megabytes)."""
         self._names = None

@@ -58,6 +58,19 @@ class Tracefs:
         finally:
             os.close(fd)
 
+    def field_offset(self, event: str, field: str) -> int | None:
+        """Where a field lies in a tracepoint's record, in bytes; None: there is no such event or field."""
+        try:
+            fd = os.open(f"events/{event}/format", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._mount)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(fd) as lines:
+            for line in lines:  # "\tfield:pid_t child_pid;\toffset:44;\tsize:4;\tsigned:1;"
+                declaration, _, rest = line.partition(";")
+                if declaration.endswith(f" {field}") and "offset:" in rest:
+                    return int(rest.partition("offset:")[2].partition(";")[0])
+        return None
+
     def close(self) -> None:
         """Lets go of the mount. Safe to call twice."""
         if self._mount >= 0:

@@ -86,7 +86,7 @@ class KernelEvents:
         self._hooks = Hooks()
         self._unproven: list[Need] = []
         try:
-            self.used = self._choose(needs)
+            self.used = [*self._follow(scope), *self._choose(needs)]
             primes = [program for program in self.object.programs.values() if program.name.startswith(_PRIME)]
             for program in self.object.programs.values():
                 if program.name not in self.used and program not in primes:
@@ -126,6 +126,17 @@ class KernelEvents:
             if not need.silent:
                 self.notes.append(f"{need.what} can't be seen here: {'; '.join(against)}")
         return used
+
+    def _follow(self, scope: Scope) -> list[str]:
+        """The programs that follow processes to their children, where that is asked for."""
+        if not scope.children:
+            return []
+        assert self.object.rodata is not None
+        offset = self._hooks.field_offset("sched/sched_process_fork", "child_pid")
+        if offset is None:
+            raise Unsupported("this kernel has no tracepoint sched_process_fork", feature="children of processes")
+        self.object.rodata["child_pid_offset"] = offset
+        return ["follow_fork", "follow_exit"]
 
     def _load(self) -> None:
         """Loads the object. Where that fails as this kernel lacks something, says so rather than what libbpf says."""

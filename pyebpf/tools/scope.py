@@ -18,11 +18,18 @@ _FAMILIES = {4: 2, 6: 10}  # AF_INET, AF_INET6
 _MOST = 0xFFFFFFFF  # of what the kernel keeps in 32 bits
 
 
+class Tree(int):
+    """A process, and those it starts while it is traced, and theirs: ``pid=Tree(1234)``."""
+
+    __slots__ = ()
+
+
 class Scope(NamedTuple):
     """What is shown. Everything that is given must hold; what a tool's program doesn't know is refused.
 
     Attributes:
         pids: processes; empty: all but ourselves.
+        children: the processes they start, too.
         tid: a thread.
         uid: a real user ID.
         cgroup: a directory of the cgroup2 hierarchy; processes in it or below it.
@@ -40,6 +47,7 @@ class Scope(NamedTuple):
     family: int | None = None
     local_ports: tuple[int, ...] = ()
     remote_ports: tuple[int, ...] = ()
+    children: bool = False
 
     def set(self, obj: Object) -> None:
         """Sets an opened object's constants and the sizes of its maps.
@@ -68,6 +76,10 @@ class Scope(NamedTuple):
         elif self.pids:
             rodata["filter_tgids"] = True
             obj.maps["tgids"].max_entries = len(self.pids)
+        if self.children:
+            self._set(obj, "follow_children", True, "whose child a process is")
+        elif "family" in obj.maps:
+            obj.maps["family"].max_entries = 1
         if self.tid is not None:
             if not os.path.exists(f"/proc/{self.tid}"):  # threads are there too, if not among what is listed
                 raise TargetNotFound(f"thread {self.tid} doesn't exist")
@@ -120,6 +132,7 @@ class Scope(NamedTuple):
 def scope_of(pid: int | Iterable[int] | None, **others: object) -> Scope:
     """A scope as a verb's arguments give it: one process or several, None for what wasn't asked for."""
     pids = () if pid is None else (pid,) if isinstance(pid, int) else tuple(pid)
+    others["children"] = any(isinstance(one, Tree) for one in pids)
     return Scope(pids, **{name: value for name, value in others.items() if value is not None})  # type: ignore[arg-type]
 
 

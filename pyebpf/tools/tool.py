@@ -74,8 +74,8 @@ class Tool(NamedTuple):
         follow: lines behind an event's line, such as a stack.
         follow_with: by option (as in `Column.when`), lines that are there instead of `follow`'s when it is given.
         warning: said before anything else, such as that secrets will be shown.
-        takes_command: the verb takes the command that is started (keyword ``command``), not just its process number: it
-            looks at the file that will run.
+        probes: it probes functions of programs, and doesn't follow processes to their children; the verb takes the
+            command that is started (keyword ``command``), not just its process number.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Tool(NamedTuple):
     follow: Callable[[Any], list[str]] | None = None
     follow_with: dict[str, Callable[[Any], list[str]]] = {}  # noqa: RUF012 - never changed
     warning: str = ""
-    takes_command: bool = False
+    probes: bool = False
 
 
 # Values of columns that need the moment tracing began: the command knows it.

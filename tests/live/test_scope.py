@@ -19,7 +19,7 @@ import traffic
 
 import pyebpf
 from pyebpf.errors import TargetError, TargetNotFound
-from pyebpf.tools.scope import Scope, network_namespace, scope_of
+from pyebpf.tools.scope import Scope, Tree, network_namespace, scope_of
 
 _BAD_FD = 999  # fsync of it fails: an event without a disk
 
@@ -57,6 +57,30 @@ def test_processes(two: tuple[traffic.Actor, traffic.Actor]) -> None:
     assert [event.pid for event in events[1]] == [one.pid, one.pid, three.pid]
     ours = [event.pid for event in events[2] if event.pid in (one.pid, other.pid, three.pid)]
     assert ours == [one.pid, one.pid, other.pid, three.pid]
+
+
+def test_children_and_theirs(two: tuple[traffic.Actor, traffic.Actor]) -> None:
+    """Those a process starts from now on; not its children of before, and not others."""
+    one, other = two
+    one.fork("early")
+    with pyebpf.syncsnoop(pid=Tree(one.pid)) as family, pyebpf.syncsnoop(pid=one.pid) as alone:
+        child = one.fork("kid")
+        grandchild = one.do("fork", "grandkid", who="kid")["child"]
+        sync(one), sync(one, who="kid"), sync(one, who="kid/grandkid"), sync(one, who="early"), sync(other)
+        assert [event.pid for event in seen(family)] == [one.pid, child, grandchild]
+        assert [event.pid for event in seen(alone)] == [one.pid]
+        assert not any(family.losses)
+
+
+def test_a_command_and_all_it_starts() -> None:
+    script = "/bin/true; (/bin/true; sh -c '/bin/true; exit 0')"
+    done = subprocess.run(
+        [sys.executable, "-m", "pyebpf", "execsnoop", "--json", "-c", f"sh -c {script!r}"],
+        capture_output=True, text=True, timeout=targets.DEADLINE, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    started = [record["comm"] for record in map(json.loads, done.stdout.splitlines()) if record["type"] == "exec"]
+    assert started == ["sh", "true", "true", "sh", "true"]
 
 
 def test_we_are_not_shown_unless_asked_for() -> None:

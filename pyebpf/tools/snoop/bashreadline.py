@@ -82,6 +82,7 @@ TOOL = Tool(
     kind="line",
     headline="Tracing commands typed into bash",
     scope=("pid", "uid", "cgroup"),
+    probes=True,
     options=(
         Option("shared", ("-s", "--shared"), "this libreadline.so or program instead of bash", "text", "FILE"),
         Option("", ("-U", "--print-uid"), "show the user ID"),

@@ -119,7 +119,7 @@ TOOL = Tool(
     kind="lookup",
     headline="Tracing lookups of host names",
     scope=("pid", "uid", "cgroup", "command", "name"),
-    takes_command=True,
+    probes=True,
     options=(
         Option("libc", ("-l", "--libc"), "only this C library (default: every one in use)", "text", "FILE"),
         Option("", ("-x", "--extended"), "show the function and what came of it"),

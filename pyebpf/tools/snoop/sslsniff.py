@@ -217,7 +217,7 @@ TOOL = Tool(
     warning="WARNING: this shows secrets: whatever the traced programs send and receive, passwords and tokens too.",
     scope=("pid", "uid", "cgroup", "command", "name"),
     letters={"name": "-c", "command": ""},
-    takes_command=True,
+    probes=True,
     options=(
         Option("", ("-x", "--extra"), "show user and thread"),
         Option("no_openssl", ("-o", "--no-openssl"), "not OpenSSL"),

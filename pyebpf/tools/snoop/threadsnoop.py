@@ -93,7 +93,7 @@ TOOL = Tool(
     kind="thread",
     headline="Tracing calls of pthread_create",
     scope=("pid", "uid", "cgroup", "command", "name"),
-    takes_command=True,
+    probes=True,
     options=(Option("", ("-x", "--extended"), "show the starting thread and the file the function is in"),),
     columns=(
         Column("TIME(ms)", 10, elapsed_ms),
