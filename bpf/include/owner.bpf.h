@@ -40,7 +40,7 @@ static __always_inline bool owner_wanted(const struct owner *owner)
 static __always_inline void owner_put(struct sock *sk, const struct owner *owner, __u64 flags)
 {
 	__u64 key = (__u64)sk;
-	long error = bpf_map_update_elem(&owners, &key, owner, flags);
+	int error = bpf_map_update_elem(&owners, &key, owner, flags); /* before Linux 6.4 not sign-extended to a long */
 
 	if (error && error != -17) /* EEXIST: BPF_NOEXIST was asked for */
 		COUNT_EVENT(untracked);
@@ -104,19 +104,17 @@ static __always_inline bool in_cgroup(struct task_struct *task)
 	return false;
 }
 
-/* Is a task that isn't the current one to be shown? */
-static __always_inline bool task_wanted(struct task_struct *task, __u32 tgid, __u32 uid)
+/* Is a task that isn't the current one to be shown? scoped: by PID namespace and cgroup too. */
+static __always_inline bool task_wanted(struct task_struct *task, __u32 tgid, __u32 uid, bool scoped)
 {
 	if (!wanted((__u64)tgid << 32) || !tgid || tgid == tracer_tgid)
 		return false;
 	if (filter_uid && uid != only_uid)
 		return false;
-	return !filter_cgroup || in_cgroup(task);
+	return !scoped || !filter_cgroup || in_cgroup(task);
 }
 
-/* Run once, after the others are attached: enters the sockets that are open already. */
-SEC("iter/task_file")
-int prime_owners(struct bpf_iter__task_file *ctx)
+static __always_inline int prime(struct bpf_iter__task_file *ctx, bool scoped)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
@@ -128,13 +126,29 @@ int prime_owners(struct bpf_iter__task_file *ctx)
 	sk = tcp_socket_of(file);
 	if (!sk)
 		return 0;
-	owner.tgid = tgid_of(task);
+	owner.tgid = scoped ? tgid_of(task) : BPF_CORE_READ(task, tgid);
 	owner.tid = owner.tgid;
 	owner.uid = BPF_CORE_READ(task, real_cred, uid.val);
-	owner.wanted = task_wanted(task, owner.tgid, owner.uid);
+	owner.wanted = task_wanted(task, owner.tgid, owner.uid, scoped);
 	bpf_probe_read_kernel_str(owner.comm, sizeof(owner.comm), task->group_leader->comm);
 	owner_put(sk, &owner, BPF_NOEXIST); /* of several holders the first; who just got it knows better */
 	return 0;
+}
+
+/*
+ * Run once, after the others are attached: enters the sockets that are open already. Of two programs, because libbpf
+ * looks up each kernel structure of a program it loads, a millisecond each: six are only for PID namespaces and cgroups.
+ */
+SEC("iter/task_file")
+int prime_owners(struct bpf_iter__task_file *ctx)
+{
+	return prime(ctx, false);
+}
+
+SEC("iter/task_file")
+int prime_owners_scoped(struct bpf_iter__task_file *ctx)
+{
+	return prime(ctx, true);
 }
 
 #endif

@@ -5,8 +5,6 @@
 
 #define AT_FDCWD -100
 
-const volatile bool full_paths = false; /* tell where relative paths begin */
-
 /*
  * A directory is told as the names from it up to the process's root directory (or to the top of the mount namespace, if
  * it lies outside), each with its NUL: its own name first. Such records have room for a text and, behind it, for names.

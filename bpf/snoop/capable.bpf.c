@@ -49,7 +49,7 @@ static __always_inline bool shown_before(__s32 capability, __s32 result)
 	};
 	__u8 one = 1;
 
-	return bpf_map_update_elem(&shown_checks, &check, &one, BPF_NOEXIST) == -17; /* EEXIST */
+	return (int)bpf_map_update_elem(&shown_checks, &check, &one, BPF_NOEXIST) == -17; /* EEXIST */
 }
 
 static __always_inline int checked(void *ctx, __s32 capability, __s32 options, __s32 result)

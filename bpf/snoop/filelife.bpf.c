@@ -11,6 +11,8 @@
 #include "include/task.bpf.h"
 #include "include/path.bpf.h"
 
+const volatile bool full_paths = false; /* tell where relative paths begin */
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const struct file_event *unused_file_event __attribute__((unused)); /* see the anchor in site.bpf.h */

@@ -48,7 +48,8 @@ static __always_inline int enter(__s32 dirfd, __u64 path, __u32 flags, __u32 mod
 }
 
 /* What lies in the process's memory is read now: the kernel has read it meanwhile, so its page is there. */
-static __always_inline int leave(struct syscall_exit *ctx)
+/* full: tell where a relative path begins, which takes the kernel's structures, whose types take time to look up. */
+static __always_inline int leave(struct syscall_exit *ctx, bool full)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct begun *open = bpf_map_lookup_elem(&begun, &thread);
@@ -71,7 +72,7 @@ static __always_inline int leave(struct syscall_exit *ctx)
 		how[0] = open->flags;
 		how[1] = open->mode;
 	}
-	if (full_paths)
+	if (full)
 		event = reserve_with_place(sizeof(*event), __builtin_offsetof(struct open_event, names_size),
 					   (void *)open->path, open->dirfd, how[2] & RESOLVE_IN_ROOT, &size);
 	else
@@ -83,7 +84,7 @@ static __always_inline int leave(struct syscall_exit *ctx)
 	event->flags = how[0];
 	event->mode = how[1];
 	event->path_size = size;
-	if (!full_paths)
+	if (!full)
 		event->names_size = 0;
 	event->reserved = 0;
 	submit(event);
@@ -116,26 +117,19 @@ int enter_openat2(struct syscall_enter *ctx)
 	return enter(ctx->args[0], ctx->args[1], 0, 0, ctx->args[2]);
 }
 
-SEC("tp/syscalls/sys_exit_open")
-int exit_open(struct syscall_exit *ctx)
-{
-	return leave(ctx);
-}
+#define EXIT(name)                                                                                                     \
+	SEC("tp/syscalls/sys_exit_" #name)                                                                             \
+	int exit_##name(struct syscall_exit *ctx)                                                                      \
+	{                                                                                                              \
+		return leave(ctx, false);                                                                              \
+	}                                                                                                              \
+	SEC("tp/syscalls/sys_exit_" #name)                                                                             \
+	int full_exit_##name(struct syscall_exit *ctx)                                                                 \
+	{                                                                                                              \
+		return leave(ctx, true);                                                                               \
+	}
 
-SEC("tp/syscalls/sys_exit_creat")
-int exit_creat(struct syscall_exit *ctx)
-{
-	return leave(ctx);
-}
-
-SEC("tp/syscalls/sys_exit_openat")
-int exit_openat(struct syscall_exit *ctx)
-{
-	return leave(ctx);
-}
-
-SEC("tp/syscalls/sys_exit_openat2")
-int exit_openat2(struct syscall_exit *ctx)
-{
-	return leave(ctx);
-}
+EXIT(open)
+EXIT(creat)
+EXIT(openat)
+EXIT(openat2)

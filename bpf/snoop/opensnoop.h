@@ -8,7 +8,7 @@
 enum open_flags { FLAGS_UNREAD = -1 };
 const enum open_flags *unused_open_flags __attribute__((unused));
 
-/* The path follows, `path_size` bytes; with `full_paths`, room for the directory it is relative to. */
+/* The path follows, `path_size` bytes; from full_exit_…, room for the directory it is relative to. */
 struct open_event {
 	struct actor actor;
 	__s32 result; /* a file descriptor, or -errno */

@@ -123,7 +123,7 @@ int BPF_PROG(on_state, struct sock *sk, int old, int new)
 	__u64 now = bpf_ktime_get_ns(), key = (__u64)sk;
 	struct congestion *found;
 	struct flow flow;
-	long error;
+	int error; /* before Linux 6.4 not sign-extended to a long */
 
 	if (sk->sk_protocol != IPPROTO_TCP)
 		return 0;

@@ -96,7 +96,7 @@ static __always_inline void remember(struct sock *sk, __u64 flags)
 	__u64 key = (__u64)sk;
 	__u32 here = position(sk);
 
-	if (bpf_map_update_elem(&positions, &key, &here, flags) == -7) /* -E2BIG: full */
+	if ((int)bpf_map_update_elem(&positions, &key, &here, flags) == -7) /* -E2BIG: full */
 		COUNT_EVENT(untracked);
 }
 

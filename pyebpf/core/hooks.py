@@ -68,8 +68,6 @@ class Hooks:
         return None if self._in_btf(f"bpf_iter_{name}") else f"this kernel has no iterator {name}"
 
     def _no_fentry(self, name: str) -> str | None:
-        if not self._in_btf(name):
-            return f"this kernel has no function {name} that can be traced"
         feature = kernel.fentry(name)
         return None if feature.works else f"fentry on {name}: {feature.reason}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from typing import NamedTuple
 
 from pyebpf.core import bpf, libbpf, mount
@@ -296,9 +297,11 @@ def fentry(function: str) -> Feature:
 
 def _probe_tracing(name: str, attach_type: int, function: str, minimum: str) -> Feature:
     """Loads a program of type TRACING on a function or tracepoint found in the kernel's BTF."""
-    import struct
-
     library, ffi = libbpf.lib(), libbpf.ffi
+    # A kernel that refuses all programs of this kind does so before it looks at the function: that takes no time.
+    refused = _load_tracing(attach_type, 1)
+    if refused in (-errno.EPERM, -errno.EACCES):
+        return Feature(name, False, f"loading a program: {os.strerror(-refused)}", minimum)
     kernel_btf = library.btf__load_vmlinux_btf()
     if kernel_btf == ffi.NULL:
         return Feature(name, False, "needs the kernel's BTF", minimum)
@@ -310,8 +313,17 @@ def _probe_tracing(name: str, attach_type: int, function: str, minimum: str) -> 
         library.btf__free(kernel_btf)
     if type_id < 0:
         return Feature(name, False, f"{function} isn't in the kernel's BTF", minimum)
-    code = ffi.new("char[]", bpf.TRIVIAL_PROGRAM)
-    license_ = ffi.new("char[]", b"Dual BSD/GPL")
+    fd = _load_tracing(attach_type, type_id)
+    if fd >= 0:
+        os.close(fd)
+        return Feature(name, True, "", minimum)
+    return Feature(name, False, f"loading a program: {os.strerror(-fd)}", minimum)
+
+
+def _load_tracing(attach_type: int, type_id: int) -> int:
+    """Loads a trivial program for a type of the kernel's BTF. Returns a file descriptor, or ``-errno``."""
+    code = libbpf.ffi.new("char[]", bpf.TRIVIAL_PROGRAM)
+    license_ = libbpf.ffi.new("char[]", b"Dual BSD/GPL")
     attr = struct.pack(
         "<IIQQIIQII16sIIIIQIIQII",
         26,  # BPF_PROG_TYPE_TRACING
@@ -324,8 +336,4 @@ def _probe_tracing(name: str, attach_type: int, function: str, minimum: str) -> 
         *(0, 0, 0, 0, 0, 0),  # prog_btf_fd, func_info_rec_size, func_info, func_info_cnt, line_info_rec_size, line_info
         *(0, type_id),  # line_info_cnt, attach_btf_id
     )
-    fd = bpf.bpf(bpf.PROG_LOAD, attr)
-    if fd >= 0:
-        os.close(fd)
-        return Feature(name, True, "", minimum)
-    return Feature(name, False, f"loading a program: {os.strerror(-fd)}", minimum)
+    return bpf.bpf(bpf.PROG_LOAD, attr)

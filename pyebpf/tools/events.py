@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pyebpf.core import bpf
 from pyebpf.core.hooks import Hooks, choose, iterate
-from pyebpf.core.object import Object, open_bundled
+from pyebpf.core.object import Object, Program, open_bundled
 from pyebpf.core.ringbuf import RingBuffer
 from pyebpf.errors import LoadError, PermissionDenied, Unsupported
 from pyebpf.tools.scope import Scope
@@ -18,6 +18,12 @@ from pyebpf.tools.stream import Stream
 _Event = TypeVar("_Event")
 _Self = TypeVar("_Self", bound="KernelSession")
 _PRIME = "prime_"  # iterators that are run once, to enter into tables what exists already
+_SCOPED = "_scoped"  # what such a program's twin for PID namespaces and cgroups ends in
+
+
+def _other(name: str) -> str:
+    """The name of the other program of a pair, see `_SCOPED`."""
+    return name[: -len(_SCOPED)] if name.endswith(_SCOPED) else name + _SCOPED
 
 
 class EventLosses(NamedTuple):
@@ -61,6 +67,7 @@ class KernelEvents:
         scope: whose events.
         configure: called with the opened object, to set constants and map sizes.
         loaded: called with the loaded object before programs are attached, to fill maps.
+        kernel_types: False: none of the needs' programs reads the kernel's structures, which makes loading faster.
 
     Attributes:
         object: the object.
@@ -80,18 +87,20 @@ class KernelEvents:
         scope: Scope,
         configure: Callable[[Object], None] | None = None,
         loaded: Callable[[Object], None] | None = None,
+        *,
+        kernel_types: bool = True,
     ) -> None:
         self.notes: list[str] = []
-        self.object = open_bundled(source)
+        self.object = open_bundled(source, kernel_types=kernel_types)
         self._hooks = Hooks()
         self._unproven: list[Need] = []
         try:
             self.used = [*self._follow(scope), *self._choose(needs)]
-            primes = [program for program in self.object.programs.values() if program.name.startswith(_PRIME)]
+            scope.set(self.object)
+            primes = self._primes()
             for program in self.object.programs.values():
                 if program.name not in self.used and program not in primes:
                     program.autoload = False
-            scope.set(self.object)
             if configure:
                 configure(self.object)
             self._load()
@@ -126,6 +135,15 @@ class KernelEvents:
             if not need.silent:
                 self.notes.append(f"{need.what} can't be seen here: {'; '.join(against)}")
         return used
+
+    def _primes(self) -> list[Program]:
+        """The iterators to run: of two, the one that knows about PID namespaces and cgroups only where it has to."""
+        rodata = self.object.rodata
+        assert rodata is not None
+        scoped = bool(rodata["pidns_ino"] or rodata["filter_cgroup"])
+        primes = {name: program for name, program in self.object.programs.items() if name.startswith(_PRIME)}
+        unwanted = [name for name in primes if name.endswith(_SCOPED) != scoped and _other(name) in primes]
+        return [program for name, program in primes.items() if name not in unwanted]
 
     def _follow(self, scope: Scope) -> list[str]:
         """The programs that follow processes to their children, where that is asked for."""

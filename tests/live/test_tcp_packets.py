@@ -104,8 +104,10 @@ def test_what_is_used_is_no_drop() -> None:
                 ours, theirs = traffic.connected(client, server, host)
                 ours.send(997), theirs.receive(500)
                 ours.close(), theirs.close()
-    closed_on_unread = [drop for drop in result.of("drop") if "RST" in drop["flags"]]  # by the last two, after a FIN
-    assert len(closed_on_unread) == len(result.of("drop")) <= 2
+        again = net.counters()["Tcp"]["RetransSegs"]  # on a slow machine; what came twice is dropped
+    drops = [drop for drop in result.of("drop") if "RST" not in drop["flags"]]
+    assert len(result.of("drop")) - len(drops) <= 2  # those closed with data unread, after a FIN
+    assert len(drops) <= again, [(drop["reason"], drop["state"], drop["flags"], drop["stack"][:4]) for drop in drops]
 
 
 def test_a_wrong_checksum() -> None:

@@ -15,15 +15,21 @@ from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import shown, text_behind
 from pyebpf.tools.tool import Column, Option, Tool
 
-_NEEDS = (
-    Need("files opened by openat(2)", (("enter_openat", "exit_openat"),)),
-    Need("files opened by open(2)", (("enter_open", "exit_open"),), optional=True, silent=True),
-    Need("files opened by creat(2)", (("enter_creat", "exit_creat"),), optional=True, silent=True),
-    Need("files opened by openat2(2)", (("enter_openat2", "exit_openat2"),), optional=True),  # Linux 5.6
-)
-
-
 _CREATES = os.O_CREAT | os.O_TMPFILE & ~os.O_DIRECTORY
+
+
+def _needs(full_path: bool) -> tuple[Need, ...]:
+    leave = "full_exit" if full_path else "exit"
+
+    def need(call: str, **how: bool) -> Need:
+        return Need(f"files opened by {call}(2)", ((f"enter_{call}", f"{leave}_{call}"),), **how)
+
+    return (
+        need("openat"),
+        need("open", optional=True, silent=True),
+        need("creat", optional=True, silent=True),
+        need("openat2", optional=True),  # Linux 5.6
+    )
 
 
 class Open(NamedTuple):
@@ -86,9 +92,11 @@ def opensnoop(
         assert obj.rodata is not None
         obj.rodata["failed_only"] = failed
         obj.rodata["wanted_flags"] = wanted
-        obj.rodata["full_paths"] = full_path
 
-    events = KernelEvents("opensnoop", _NEEDS, scope_of(pid, tid=tid, uid=uid, cgroup=cgroup), configure)
+    events = KernelEvents(
+        "opensnoop", _needs(full_path), scope_of(pid, tid=tid, uid=uid, cgroup=cgroup), configure,
+        kernel_types=full_path,
+    )  # fmt: skip
     layout = events.object.btf.layout("open_event")
     unread = events.object.btf.enumerators("open_flags")["FLAGS_UNREAD"] & 0xFFFFFFFF
     places = Places(events.object.btf, layout.size)
