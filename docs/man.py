@@ -36,6 +36,7 @@ _EXIT_STATUS = (
 def escaped(text: str) -> str:
     """Text as roff shows it literally."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
+    text = "".join(char if char.isascii() else f"\\[u{ord(char):04X}]" for char in text)
     return re.sub(r"^([.'])", r"\\&\1", text)
 
 
@@ -50,7 +51,8 @@ def inline(text: str) -> str:
 
 
 def body(markdown: str) -> str:
-    """Markdown as roff, without its first heading."""
+    """Markdown as roff, without its first heading, and without the options: the parser knows them all."""
+    markdown = re.sub(r"\n## Options\n.*?(?=\n## |\Z)", "", markdown, flags=re.DOTALL)
     out: list[str] = []
     block: list[str] = []
     fenced = False
@@ -153,13 +155,14 @@ def pages() -> dict[str, str]:
     """All pages by their file name."""
     found, tools = {}, []
     for _, group in command._GROUPS:
-        for name, summary, _ in group:
+        for name, summary, module in group:
             tools.append((name, summary))
             text = next(iter(sorted((ROOT / "docs").glob(f"*/{name}.md"))), None)
             if text is None:
                 continue
+            own = getattr(import_module(f"pyebpf.{module}"), "parser", None)
             tool = import_module(f"pyebpf.tools.{text.parent.name}.{name}").TOOL
-            found[f"pyebpf-{name}.1"] = page(name, summary, parser_for(tool), text.read_text())
+            found[f"pyebpf-{name}.1"] = page(name, summary, own() if own else parser_for(tool), text.read_text())
     found["pyebpf.1"] = overview(tools)
     return found
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -17,13 +18,19 @@ from pyebpf.tools.tcp.tcpsubnet import DEFAULT, TOOL, SubnetBytes, SubnetSession
 _FORMATS = {"b": (8, 1), "k": (8, 1 << 10), "m": (8, 1 << 20), "B": (1, 1), "K": (1, 1 << 10), "M": (1, 1 << 20)}
 
 
-def main(argv: Sequence[str]) -> int:
-    parser = events.parser_for(TOOL)
-    parser.add_argument("subnets", nargs="?", metavar="SUBNETS", default=",".join(DEFAULT),
+def parser() -> argparse.ArgumentParser:
+    """The parser of its command line."""
+    result = events.parser_for(TOOL)
+    result.add_argument("subnets", nargs="?", metavar="SUBNETS", default=",".join(DEFAULT),
                         help="comma-separated, as in 10.0.0.0/8,2001:db8::/32; an address counts for the first that "
                         "holds it (default: this host, private networks, and all the rest)")  # fmt: skip
-    arguments = parser.parse_args(argv)
-    options.check(arguments, parser)
+    return result
+
+
+def main(argv: Sequence[str]) -> int:
+    parser_ = parser()
+    arguments = parser_.parse_args(argv)
+    options.check(arguments, parser_)
     tool = TOOL._replace(verb=partial(TOOL.verb, arguments.subnets))
     run = TransferRun(arguments, TOOL.name, events.begin(tool, arguments))
     session: SubnetSession = run.session

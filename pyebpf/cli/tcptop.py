@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -16,13 +17,19 @@ from pyebpf.tools.tcp.tcptop import TOOL, Traffic, TrafficSession
 _CLEAR = "\033[H\033[2J\033[3J"  # to the upper left, erase the screen and what was scrolled out of it
 
 
-def main(argv: Sequence[str]) -> int:
-    parser = events.parser_for(TOOL)
-    parser.add_argument("interval", nargs="?", type=options.positive_seconds, default=1.0,
+def parser() -> argparse.ArgumentParser:
+    """The parser of its command line."""
+    result = events.parser_for(TOOL)
+    result.add_argument("interval", nargs="?", type=options.positive_seconds, default=1.0,
                         help="seconds between reports (default 1)")  # fmt: skip
-    parser.add_argument("count", nargs="?", type=options.positive_count, help="how many reports")
-    arguments = parser.parse_args(argv)
-    options.check(arguments, parser)
+    result.add_argument("count", nargs="?", type=options.positive_count, help="how many reports")
+    return result
+
+
+def main(argv: Sequence[str]) -> int:
+    parser_ = parser()
+    arguments = parser_.parse_args(argv)
+    options.check(arguments, parser_)
     run = TransferRun(arguments, TOOL.name, events.begin(TOOL, arguments))
     session: TrafficSession = run.session
     run.start(TOOL)
