@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="pyebpf doctor",
         description="Try what pyebpf needs on this host, and say what is missing and why. "
-        "Exit code 0: the function tools work; 5: they don't.",
+        "Exit code 0: the function tools work; 5: they don't. Of the others, those that don't, or not wholly, are named.",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     arguments = parser.parse_args(argv)
@@ -36,11 +36,14 @@ def main(argv: Sequence[str]) -> int:
         "lockdown": _lockdown(),
     }
     checks = examine()
+    able = all(check.works for check in checks if check.name in ("libbpf", "capabilities"))
+    tools = examine_tools() if able else []
     broken = [check for check in checks if check.name in _NEEDED and not check.works]
     if arguments.json:
         import json
 
-        print(json.dumps({**facts, "works": not broken, "checks": [check._asdict() for check in checks]}))
+        print(json.dumps({**facts, "works": not broken, "checks": [check._asdict() for check in checks],
+                          "tools": [tool._asdict() for tool in tools]}))  # fmt: skip
     else:
         for name, value in facts.items():
             print(f"{name:<16} {safe(value)}")
@@ -52,6 +55,13 @@ def main(argv: Sequence[str]) -> int:
             print(f"{check.name:<16} {'yes' if check.works else 'no':<4} {safe(detail)}".rstrip())
         print()
         print(_verdict(checks, broken))
+        if tools:
+            working = [tool for tool in tools if tool.works]
+            print(f"Of the {len(tools)} tools for TCP and the system {len(working)} work here"
+                  + (", some not wholly:" if any(tool.reason for tool in tools) else "."))  # fmt: skip
+            for tool in tools:
+                if tool.reason:
+                    print(f"{tool.name:<16} {'yes' if tool.works else 'no':<4} {safe(tool.reason)}")
     return exits.UNSUPPORTED if broken else exits.TRACED
 
 
@@ -71,6 +81,28 @@ def examine() -> list[Feature]:
     except Error as error:
         return [Feature("libbpf", False, f"{error}; {error.hint}", ""), capabilities]
     return [found, capabilities, *kernel.features(), _objects()]
+
+
+def examine_tools() -> list[Feature]:
+    """The tools for TCP and the system: whether this kernel has what each wants to see."""
+    from importlib import import_module
+
+    from pyebpf.cli.main import event_tools
+    from pyebpf.core.hooks import Hooks
+    from pyebpf.tools.events import missing
+
+    results = []
+    with Hooks() as hooks:
+        for module in event_tools():
+            tool = import_module(module).TOOL
+            try:
+                unseen = missing(tool.name, tool.needs, hooks) if tool.needs else []
+            except Error as error:
+                results.append(Feature(tool.name, False, str(error)))
+                continue
+            reason = "; ".join(f"can't see {need.what}: {'; '.join(against)}" for need, against in unseen)
+            results.append(Feature(tool.name, all(need.optional for need, _ in unseen), reason))
+    return results
 
 
 def _objects() -> Feature:

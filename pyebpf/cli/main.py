@@ -87,6 +87,14 @@ pyebpf TOOL -h explains a tool. Exit codes: 0 traced, 1 run-time error, 2 usage,
 """
 
 
+def event_tools() -> list[str]:
+    """The modules of the tools that describe themselves, each with a `TOOL`."""
+    folders = {"TCP": "tcp", "system": "snoop"}
+    return [
+        f"pyebpf.tools.{folders[group]}.{name}" for group, tools in _GROUPS if group in folders for name, _, _ in tools
+    ]
+
+
 def _tool(name: str) -> Callable[[Sequence[str]], int] | None:
     """Imports only the tool that runs: start-up time counts."""
     module = next((module for _, tools in _GROUPS for tool, _, module in tools if tool == name), None)

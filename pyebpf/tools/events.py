@@ -58,6 +58,17 @@ class Need(NamedTuple):
     silent: bool = False
 
 
+def missing(source: str, needs: Sequence[Need], hooks: Hooks) -> list[tuple[Need, list[str]]]:
+    """What a bundled object can't see on this kernel, each with the reasons. Loads nothing."""
+    found = []
+    with open_bundled(source) as obj:
+        for need in needs:
+            chosen, against = choose(hooks, [[obj.programs[name] for name in names] for names in need.alternatives])
+            if chosen is None and not need.silent:
+                found.append((need, against))
+    return found
+
+
 class KernelEvents:
     """A loaded object whose programs are attached to the kernel's events.
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from pyebpf.tools.events import Need
+
 
 class Option(NamedTuple):
     """One option of a tool.
@@ -63,6 +65,7 @@ class Tool(NamedTuple):
         description: what it shows, for its help.
         verb: the function of the public API that begins a session. It takes the options' names as keywords, besides
             those of `scope`.
+        needs: what it wants to see (`pyebpf.tools.events.Need`), with all its options; empty for one that `probes`.
         kind: the "type" of its JSON records.
         columns: of its lines.
         options: its own, besides those every tool has.
@@ -84,6 +87,7 @@ class Tool(NamedTuple):
     verb: Callable[..., Any]
     kind: str
     columns: tuple[Column, ...]
+    needs: tuple[Need, ...] = ()
     options: tuple[Option, ...] = ()
     examples: tuple[str, ...] = ()
     scope: tuple[str, ...] = ("pid", "uid", "cgroup", "command")

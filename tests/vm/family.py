@@ -248,16 +248,23 @@ class Ways:
     """Lets a tool attach by other hooks than the best: way n takes the n-th set that this kernel has, or the last."""
 
     def __init__(self) -> None:
-        self.way = 1
-        self.most = 1
         self._choose = kernel_events.choose
+        self.begin(1)
+
+    def begin(self, way: int) -> None:
+        self.way, self.most = way, 1
+        self._passed: set[str] = set()  # programs that were better, which another need mustn't bring back
 
     def choose(self, hooks: Any, alternatives: Sequence[Any]) -> Any:
         usable = [programs for programs in alternatives if self._choose(hooks, [programs])[0] is not None]
         self.most = max(self.most, len(usable))
         if self.way == 1 or not usable:
             return self._choose(hooks, alternatives)
-        return self._choose(hooks, [usable[min(self.way, len(usable)) - 1]])
+        index = min(self.way, len(usable)) - 1
+        self._passed.update(program.name for programs in usable[:index] for program in programs)
+        if any(program.name in self._passed for program in usable[index]):
+            return None, ["not by the best hooks this time"]
+        return usable[index], []
 
 
 def rows_of(report: Any) -> Iterable[Any]:
@@ -340,12 +347,14 @@ def main(arguments: Sequence[str]) -> int:
             if words and not any(word in line.verb for word in words):
                 continue
             name = " ".join([line.verb, *line.options])[:24]
-            ways.way, ways.most = 1, 1
-            while ways.way <= (1 if "--best" in arguments else ways.most):
+            way = most = 1
+            while way <= most:
+                ways.begin(way)
                 good, numbers, remarks = judged(line, stage)
                 wrong += not good
-                print(f"{name:24} {ways.way:5} {numbers:25}  {'' if good else 'WRONG '}{remarks}", flush=True)
-                ways.way += 1
+                print(f"{name:24} {way:5} {numbers:25}  {'' if good else 'WRONG '}{remarks}", flush=True)
+                most = way if "--best" in arguments else max(most, ways.most)
+                way += 1
     print(f"{wrong} wrong", flush=True)
     return int(wrong > 0)
 

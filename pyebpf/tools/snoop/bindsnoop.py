@@ -123,6 +123,7 @@ TOOL = Tool(
     description="Show each bind of a socket of IPv4 or IPv6 to an address and a port. OPTS are the socket's options: F "
     "IP_FREEBIND, T IP_TRANSPARENT, N IP_BIND_ADDRESS_NO_PORT, R SO_REUSEADDR, r SO_REUSEPORT.",
     verb=bindsnoop,
+    needs=_NEEDS,
     kind="bind",
     headline="Tracing binds",
     scope=("pid", "uid", "cgroup", "netns", "family", "local_ports", "command"),

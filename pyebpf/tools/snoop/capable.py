@@ -153,6 +153,7 @@ TOOL = Tool(
     summary="show which capabilities are checked, and of whom",
     description="Show each check of a capability that the kernel makes, and whether the process has it.",
     verb=capable,
+    needs=_NEEDS,
     kind="capability",
     headline="Tracing checks of capabilities",
     options=(

@@ -101,6 +101,7 @@ TOOL = Tool(
     description="Show each direct reclaim: a process that needs memory has to free some itself before it gets it, as "
     "the machine is short of it, or a memory cgroup is at its limit.",
     verb=drsnoop,
+    needs=_NEEDS,
     kind="reclaim",
     headline="Tracing direct reclaims",
     scope=("pid", "tid", "uid", "cgroup", "command", "name"),

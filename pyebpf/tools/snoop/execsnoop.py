@@ -152,6 +152,7 @@ TOOL = Tool(
     summary="show programs that are started, with their arguments",
     description="Show each program that is started (execve(2), execveat(2)), with all its arguments.",
     verb=execsnoop,
+    needs=_STARTED + _FAILED,
     kind="exec",
     headline="Tracing started programs",
     scope=("pid", "uid", "cgroup", "command", "name"),

@@ -93,6 +93,7 @@ TOOL = Tool(
     summary="show processes that end, why, and how old they were",
     description="Show each process that ends: how old it was, and by which exit code or signal.",
     verb=exitsnoop,
+    needs=_NEEDS,
     kind="exit",
     headline="Tracing processes that end",
     scope=("pid", "uid", "cgroup", "command", "name"),

@@ -105,6 +105,7 @@ TOOL = Tool(
     summary="show files that are deleted soon after they were made",
     description="Show each file that is deleted, of those made while this runs, and how long it was there.",
     verb=filelife,
+    needs=_NEEDS,
     kind="file",
     headline="Tracing files that are made and deleted",
     scope=("pid", "uid", "cgroup", "command", "name"),

@@ -111,6 +111,7 @@ TOOL = Tool(
     summary="show signals that are sent",
     description="Show each signal that is sent by a system call: by whom, to whom, and how it went.",
     verb=killsnoop,
+    needs=_NEEDS,
     kind="signal",
     headline="Tracing signals",
     scope=("pid", "tid", "uid", "cgroup", "command"),

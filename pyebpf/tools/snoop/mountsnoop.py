@@ -213,6 +213,7 @@ TOOL = Tool(
     description="Show each call that mounts or unmounts a file system, or changes a mount, with all its arguments: "
     "mount, umount2, pivot_root, fsopen, fspick, fsconfig, fsmount, move_mount, open_tree, mount_setattr.",
     verb=mountsnoop,
+    needs=_NEEDS,
     kind="mount",
     headline="Tracing mounts",
     options=(Option("", ("-P", "--parent-process"), "show the parent process, too"),),

@@ -122,6 +122,7 @@ TOOL = Tool(
     summary="show files that are opened",
     description="Show each file that is opened: by whom, and how it went.",
     verb=opensnoop,
+    needs=_needs(False),
     kind="open",
     headline="Tracing opened files",
     scope=("pid", "tid", "uid", "cgroup", "command", "name"),

@@ -129,6 +129,7 @@ TOOL = Tool(
     summary="show uses of System V shared memory",
     description="Show each call of shmget, shmat, shmdt and shmctl, when it returns.",
     verb=shmsnoop,
+    needs=_NEEDS,
     kind="shared_memory",
     headline="Tracing System V shared memory",
     scope=("pid", "tid", "uid", "cgroup", "command", "name"),

@@ -87,6 +87,7 @@ TOOL = Tool(
     summary="show files whose metadata is asked for",
     description="Show each file whose metadata is asked for by name (stat(2) and its kin), and how it went.",
     verb=statsnoop,
+    needs=_NEEDS,
     kind="stat",
     headline="Tracing stat calls",
     scope=("pid", "tid", "uid", "cgroup", "command", "name"),

@@ -81,6 +81,7 @@ TOOL = Tool(
     summary="show requests to write data to disk",
     description="Show each call of sync, fsync, fdatasync, syncfs, msync and sync_file_range, when it returns.",
     verb=syncsnoop,
+    needs=_NEEDS,
     kind="sync",
     headline="Tracing calls of the sync family",
     options=(Option("", ("-x", "--extended-fields"), "show the file descriptor, the error and how long it took"),),

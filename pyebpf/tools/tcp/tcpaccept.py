@@ -81,6 +81,7 @@ TOOL = Tool(
     summary="show passive connections, as they are accepted",
     description="Show each TCP connection that is accepted (accept(2)), by the process that accepts it.",
     verb=tcpaccept,
+    needs=ACCEPT_NEEDS,
     kind="accept",
     headline="Tracing accepts",
     scope=("pid", "uid", "cgroup", "netns", "family", "local_ports", "command"),

@@ -167,6 +167,7 @@ TOOL = Tool(
     summary="show the time connections spend in each congestion state",
     description="Show how long TCP connections are in each state of congestion control: those that change it.",
     verb=tcpcong,
+    needs=_NEEDS,
     kind="congestion",
     headline="Tracing congestion control",
     scope=("pid", "uid", "cgroup", "netns", "family"),

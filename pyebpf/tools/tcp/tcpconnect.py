@@ -71,6 +71,7 @@ TOOL = Tool(
     description="Show each active TCP connection (connect(2)) once it is answered, also those that fail, with the "
     "error.",
     verb=tcpconnect,
+    needs=(*connects.NEEDS, *_NAMES),
     kind="connect",
     headline="Tracing connects",
     scope=("pid", "uid", "cgroup", "netns", "family", "remote_ports", "command"),

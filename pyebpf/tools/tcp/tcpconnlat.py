@@ -52,6 +52,7 @@ TOOL = Tool(
     summary="show how long connecting takes",
     description="Show how long each active TCP connection takes, from connect(2) to the answer; also those that fail.",
     verb=tcpconnlat,
+    needs=connects.NEEDS,
     kind="connect",
     headline="Tracing how long connects take",
     scope=("pid", "uid", "cgroup", "netns", "family", "command"),

@@ -179,6 +179,7 @@ TOOL = Tool(
     summary="show packets the kernel drops, with reason and stack",
     description="Show each TCP packet that the kernel drops, with the reason and the kernel stack that led to it.",
     verb=tcpdrop,
+    needs=_NEEDS,
     kind="drop",
     headline="Tracing TCP drops",
     scope=("pid", "uid", "cgroup", "netns", "family"),

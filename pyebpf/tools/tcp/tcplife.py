@@ -117,6 +117,7 @@ TOOL = Tool(
     summary="show ended connections: how long they lived, what they carried",
     description="Show TCP connections as they end: whose they were, what they carried, and how long they lived.",
     verb=tcplife,
+    needs=_NEEDS,
     kind="life",
     headline="Tracing the lives of TCP connections",
     scope=("pid", "uid", "cgroup", "netns", "family", "local_ports", "remote_ports", "command"),

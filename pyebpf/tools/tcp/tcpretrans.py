@@ -160,6 +160,7 @@ TOOL = Tool(
     summary="show segments that are sent again",
     description="Show TCP segments that are sent again: R, SYN-ACKs: S, and with -l tail loss probes: L.",
     verb=tcpretrans,
+    needs=(*_NEEDS, _NEW_PROBES),
     kind="retransmit",
     headline="Tracing retransmits",
     scope=("pid", "uid", "cgroup", "netns", "family", "local_ports", "remote_ports"),

@@ -145,6 +145,7 @@ TOOL = Tool(
     description="Show the smoothed round-trip times of TCP connections, looked at whenever one receives something, as "
     "a histogram.",
     verb=tcprtt,
+    needs=(_NEED, *_OWNERS),
     kind="rtt",
     headline="Tracing round-trip times",
     scope=("pid", "uid", "cgroup", "netns", "family", "local_ports", "remote_ports"),

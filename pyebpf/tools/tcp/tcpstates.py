@@ -125,6 +125,7 @@ TOOL = Tool(
     summary="show connections changing state, and how long each lasted",
     description="Show TCP sockets changing state, and how long they were in the state they leave.",
     verb=tcpstates,
+    needs=_NEEDS,
     kind="state",
     headline="Tracing changes of TCP states",
     scope=("pid", "uid", "cgroup", "netns", "family", "local_ports", "remote_ports", "command"),

@@ -119,6 +119,7 @@ TOOL = Tool(
     summary="count the bytes sent to subnets",
     description="Count the bytes that are sent over TCP to each of some subnets.",
     verb=tcpsubnet,
+    needs=SENDS,
     kind="subnets",
     headline="Tracing what is sent to subnets",
     scope=("pid", "uid", "cgroup", "netns", "local_ports", "remote_ports", "command"),

@@ -145,6 +145,7 @@ TOOL = Tool(
     description="Show how many connections wait to be accepted when another one comes, as a histogram for each limit "
     "of such queues (backlog_max), and what listeners turn away.",
     verb=tcpsynbl,
+    needs=(*_OWNERS, *_NEEDS),
     kind="backlog",
     headline="Tracing accept queues",
     scope=("pid", "uid", "cgroup", "netns", "family", "local_ports"),

@@ -111,6 +111,7 @@ TOOL = Tool(
     summary="show who sends and receives most",
     description="Show what each process sends and receives on each TCP connection, most first.",
     verb=tcptop,
+    needs=_NEEDS,
     kind="traffic",
     headline="Tracing what is sent and received",
     scope=("pid", "uid", "cgroup", "netns", "family", "local_ports", "remote_ports", "command"),

@@ -92,6 +92,7 @@ TOOL = Tool(
     summary="show connections as they are made, accepted and closed",
     description="Show each TCP connection that is made (C), accepted (A) or closed (X), by the process that does it.",
     verb=tcptracer,
+    needs=_NEEDS,
     kind="connection",
     headline="Tracing TCP connections",
     scope=("pid", "uid", "cgroup", "netns", "family", "command"),
