@@ -54,7 +54,7 @@ _STACKS = frozenset(("user_stack", "kernel_stack"))  # of `pyebpf.target.stacks.
 def parser_for(tool: Tool) -> argparse.ArgumentParser:
     """The parser of a tool's command line."""
     epilog = "examples:\n" + "\n".join(f"  {example}" for example in tool.examples) if tool.examples else None
-    parser = argparse.ArgumentParser(
+    parser = options.Parser(
         prog=f"pyebpf {tool.name}", description=tool.description, epilog=epilog, formatter_class=options.Formatter
     )
     own = parser.add_argument_group("what is shown")

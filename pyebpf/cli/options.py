@@ -6,6 +6,9 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from typing import NoReturn
+
+from pyebpf.output.text import safe
 
 TARGET_HELP = """\
 targets:
@@ -36,6 +39,13 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         for line in text.splitlines():
             lines += [line] if len(line) <= width or line.startswith(" ") else textwrap.wrap(line, width)
         return "\n".join(indent + line for line in lines)
+
+
+class Parser(argparse.ArgumentParser):
+    """Its errors quote arguments, which may come from anywhere: with control characters escaped."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(safe(message))
 
 
 def positive_seconds(text: str) -> float:
@@ -91,7 +101,7 @@ def parser(
 
     explained = TARGET_HELP + (f"\n\n{more}" if more else "")
     epilog = explained + "\n\nexamples:\n" + "\n".join(f"  {example}" for example in examples)
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog=f"pyebpf {tool}",
         description=description,
         epilog=epilog,

@@ -18,6 +18,7 @@ from pyebpf.errors import AttachError, Error, Unsupported
 
 _READ = 1 << 16
 _MOST_OUTPUT = 64 << 20
+_BTF_MAGIC = (b"\x9f\xeb", b"\xeb\x9f")  # include/uapi/linux/btf.h, in either order
 
 
 class Hooks:
@@ -41,19 +42,33 @@ class Hooks:
         }.get(kind, lambda _: None)  # fmt: skip
         return check(name)
 
-    def _in_btf(self, name: str) -> bool:
+    def kernel_types(self) -> bytes:
+        """The kernel's type information, as its file has it.
+
+        Raises:
+            Unsupported: there is none, or none that can be read.
+        """
         if self._names is None:
+            path = kernel.btf_path()
             try:
-                with open(kernel.btf_path(), "rb") as file:
-                    self._names = file.read()
+                with open(path, "rb") as file:
+                    names = file.read()
+                isnt = b"\0.BTF\0" not in names if names[:4] == b"\x7fELF" else names[:2] not in _BTF_MAGIC
+                why = "there is no BTF in it" if isnt else ""
             except OSError as error:
+                names, why = b"", os.strerror(error.errno or 0)
+            if why:
                 raise Unsupported(
-                    f"the kernel's type information can't be read: {kernel.btf_path()}: {error.strerror}",
+                    f"the kernel's type information can't be read: {path}: {why}",
                     feature="kernel BTF",
                     minimum="Linux 5.2 with CONFIG_DEBUG_INFO_BTF",
                     hint="give a BTF file for this kernel in PYEBPF_BTF",
-                ) from None
-        return b"\0" + name.encode() + b"\0" in self._names
+                )
+            self._names = names
+        return self._names
+
+    def _in_btf(self, name: str) -> bool:
+        return b"\0" + name.encode() + b"\0" in self.kernel_types()
 
     def _no_btf_tracepoint(self, name: str) -> str | None:
         # A tracepoint's prototype is the typedef btf_trace_NAME.

@@ -10,6 +10,7 @@ import errno
 import mmap
 import os
 import struct
+import zlib
 from typing import Any
 
 from pyebpf.core import bpf, libbpf
@@ -184,11 +185,8 @@ class Object:
         self.rodata, self.data, self.bss = (sections.get(section) for section in _SECTIONS)
 
     @classmethod
-    def open(cls, path: str, *, kernel_types: bool = True) -> Object:
+    def open(cls, path: str) -> Object:
         """Opens an object file; nothing is done to the kernel yet.
-
-        Args:
-            kernel_types: see `open_bundled`.
 
         Raises:
             TargetNotFound: no such file.
@@ -199,7 +197,7 @@ class Object:
                 image = file.read()
         except OSError as error:
             raise TargetNotFound(f"{path}: {error.strerror}") from None
-        return cls(image, os.path.basename(path).split(".")[0], kernel_types)
+        return cls(image, os.path.basename(path).split(".")[0])
 
     def _open(self, log: Any = None) -> Any:
         library, ffi = libbpf.lib(), libbpf.ffi
@@ -325,7 +323,7 @@ def _empty_btf() -> int:
 
 
 def open_bundled(name: str, *, kernel_types: bool = True) -> Object:
-    """Opens one of pyebpf's own objects (``pyebpf/objects/ARCH/NAME.bpf.o``) for this machine.
+    """Opens one of pyebpf's own objects (``pyebpf/objects/ARCH/NAME.bpf.o.gz``) for this machine.
 
     Args:
         kernel_types: False: no program that will be loaded reads the kernel's structures, so that libbpf need not read
@@ -341,7 +339,13 @@ def open_bundled(name: str, *, kernel_types: bool = True) -> Object:
     if arch is None:
         raise Unsupported(f"pyebpf has no eBPF objects for {machine}", feature=machine, minimum="x86-64 or arm64")
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return Object.open(os.path.join(root, "objects", arch, f"{name}.bpf.o"), kernel_types=kernel_types)
+    path = os.path.join(root, "objects", arch, f"{name}.bpf.o.gz")
+    try:
+        with open(path, "rb") as file:
+            image = zlib.decompress(file.read(), 31)  # with gzip's header
+    except OSError as error:
+        raise TargetNotFound(f"{path}: {error.strerror}", hint="in a checkout: python build.py") from None
+    return Object(image, name, kernel_types)
 
 
 def _walk(following: Any, owner: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pyebpf.core import mount
+from pyebpf.core import kernel, mount
 from pyebpf.errors import PermissionDenied, Unsupported
 
 _MOUNTS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
@@ -39,7 +39,11 @@ class Tracefs:
         why = f"{denied} can't be read" if denied else f"tracefs is mounted neither on {' nor on '.join(_MOUNTS)}"
         message = f"{why}, and mounting it for ourselves failed: {os.strerror(-self._mount)}"
         if self._mount in (-errno.EPERM, -errno.EACCES):
-            raise PermissionDenied(message, errno=-self._mount, hint="run as root: a mount needs CAP_SYS_ADMIN")
+            missing = (*kernel.missing_capabilities(), "CAP_DAC_READ_SEARCH" if denied else "CAP_SYS_ADMIN")
+            hint = f"run as root, or with {', '.join(missing[:-1])} and {missing[-1]}" if missing[1:] else (
+                f"run with {missing[0]}"
+            )
+            raise PermissionDenied(message, missing=missing, errno=-self._mount, hint=hint)
         raise Unsupported(message, feature="tracefs", hint="as root: mount -t tracefs none /sys/kernel/tracing")
 
     def number(self, event: str) -> int | None:

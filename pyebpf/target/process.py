@@ -145,7 +145,7 @@ class Process:
                 f"process {self.pid} maps a {mapping.path} that no path leads to (deleted or replaced)",
                 missing=("CAP_CHECKPOINT_RESTORE",),
                 errno=error.errno,
-                hint="run as root",
+                hint="run as root, or with CAP_CHECKPOINT_RESTORE",
             ) from None
         except OSError:
             raise TargetNotFound(f"process {self.pid} no longer maps {mapping.path}") from None
@@ -270,7 +270,7 @@ def _failed(pid: int, file: str, error: OSError) -> Exception:
             f"process {pid}: /proc/{pid}/{file} may not be read",
             missing=("CAP_SYS_PTRACE",),
             errno=error.errno,
-            hint="run as root",
+            hint="run as root, or with CAP_SYS_PTRACE",
         )
     if isinstance(error, (FileNotFoundError, ProcessLookupError)):
         return _gone(pid)

@@ -103,6 +103,7 @@ class KernelEvents:
     ) -> None:
         self.notes: list[str] = []
         self.object = open_bundled(source, kernel_types=kernel_types)
+        self._kernel_types = kernel_types
         self._hooks = Hooks()
         self._unproven: list[Need] = []
         try:
@@ -144,7 +145,7 @@ class KernelEvents:
             if not need.optional:
                 raise self._unsupported(need, against)
             if not need.silent:
-                self.notes.append(f"{need.what} can't be seen here: {'; '.join(against)}")
+                self.notes.append(f"{need.what} can't be seen here (pyebpf doctor says why)")
         return used
 
     def _primes(self) -> list[Program]:
@@ -174,6 +175,8 @@ class KernelEvents:
         except PermissionDenied:
             raise
         except LoadError:
+            if self._kernel_types:
+                self._hooks.kernel_types()
             for need in self._unproven:
                 programs = [self.object.programs[name] for name in need.alternatives[0]]
                 against = choose(self._hooks, [programs])[1]

@@ -19,16 +19,16 @@ import targets
 import venvs
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = sorted(path.name[: -len(".bpf.c")] for path in (ROOT / "bpf").glob("*.bpf.c"))
-OBJECTS = {f"pyebpf/objects/{arch}/{name}.bpf.o" for arch in ("x86-64", "arm64") for name in PROGRAMS}
+PROGRAMS = sorted(path.name[: -len(".bpf.c")] for path in (ROOT / "bpf").rglob("*.bpf.c"))
+OBJECTS = {f"pyebpf/objects/{arch}/{name}.bpf.o.gz" for arch in ("x86-64", "arm64") for name in PROGRAMS}
 BINDING = "pyebpf/core/_libbpf.py"
 COMPILERS = ("clang", "gcc", "cc", "c++", "g++", "tcc", "llc", "llvm-strip", "ld", "as", "go", "rustc")
 
 
 def contents(wheel: Path) -> dict[str, bytes]:
-    """The package's files in a wheel, without its metadata."""
+    """The package's files in a wheel, without its metadata and manual pages."""
     with zipfile.ZipFile(wheel) as archive:
-        return {name: archive.read(name) for name in archive.namelist() if ".dist-info/" not in name}
+        return {name: archive.read(name) for name in archive.namelist() if not re.search(r"\.(dist-info|data)/", name)}
 
 
 def metadata(wheel: Path, name: str) -> Any:

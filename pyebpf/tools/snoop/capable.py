@@ -26,6 +26,8 @@ _NAMES = (
     "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
     "CHECKPOINT_RESTORE",
 )  # fmt: skip
+# __traceiter_*: of a tracepoint that several programs watch.
+_OUR_WAY = ("bpf_", "__bpf_", "__traceiter_")
 _NOAUDIT, _INSETID = 2, 4  # CAP_OPT_*, include/linux/security.h, since Linux 5.1
 
 
@@ -102,8 +104,7 @@ def capable(
     notes = []
     if "on_tracepoint" in events.used:
         notes.append(
-            "whether a check is audited or for setuid(2) can't be seen here, so all checks are shown: "
-            "fentry and kprobes on cap_capable don't work"
+            "AUDIT isn't known where fentry and kprobes don't work, as here: all checks are shown, as with -v"
         )
 
     def decode(record: memoryview) -> Check:
@@ -139,7 +140,7 @@ def _stacks(event: Check) -> list[str]:
 def _without_us(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
     """A kernel stack without what runs our program."""
     ours = 0
-    while ours < len(frames) and (frames[ours].module == "[bpf]" or frames[ours].name.startswith(("bpf_", "__bpf_"))):
+    while ours < len(frames) and (frames[ours].module == "[bpf]" or frames[ours].name.startswith(_OUR_WAY)):
         ours += 1
     return frames[ours:]
 

@@ -27,7 +27,7 @@ class NewThread(NamedTuple):
         function: the function the thread begins with, demangled; None: the process was gone before it could be looked
             up, or nothing names it.
         offset: bytes from that function's first instruction: 0, or the name is only of what lies before.
-        module: the file it is in; "" if unknown.
+        module: the file it is in; None if unknown.
         address: where it is in the process's memory.
         argument: what the function is given.
     """
@@ -39,7 +39,7 @@ class NewThread(NamedTuple):
     comm: bytes
     function: str | None
     offset: int
-    module: str
+    module: str | None
     address: int
     argument: int
 
@@ -73,7 +73,7 @@ def threadsnoop(
         (frame,) = frames.user(actor.tgid, (address,))
         return NewThread(
             actor.time, actor.tgid, actor.tid, actor.uid, actor.comm,
-            None if frame.name == UNKNOWN else frame.name, frame.offset, frame.module, address, argument,
+            None if frame.name == UNKNOWN else frame.name, frame.offset, frame.module or None, address, argument,
         )  # fmt: skip
 
     return EventSession(events, decode)
@@ -100,7 +100,7 @@ TOOL = Tool(
         Column("PID", 7, lambda e: e.pid),
         Column("TID", 7, lambda e: e.tid, "extended"),
         Column("COMM", 16, lambda e: e.comm),
-        Column("MODULE", 30, lambda e: e.module or None, "extended"),
+        Column("MODULE", 30, lambda e: e.module, "extended"),
         Column("FUNC", 0, _function),
     ),
     examples=(

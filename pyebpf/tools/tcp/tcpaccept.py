@@ -14,7 +14,7 @@ from pyebpf.tools.tool import Column, Tool
 # bpf/include/accept.bpf.h
 ACCEPT_NEEDS = (
     Need("accepted connections", (("on_accept",), ("exit_accept", "exit_accept4"))),
-    Need("connections accepted through io_uring", (("on_accept",),), optional=True),
+    Need("accepts through io_uring", (("on_accept",),), optional=True),
 )
 
 

@@ -19,7 +19,7 @@ from pyebpf.tools.tool import Option, Tool
 
 _NEEDS = (
     *_OWNERS,
-    Need("changes of congestion control", (("on_congestion",),)),  # Linux 5.19; before, it is no function of its own
+    Need("changes of congestion control (since Linux 5.19)", (("on_congestion",),)),  # before, no function of its own
     Need("connections that begin and end", (("on_state",),)),
 )
 STATES = ("open", "disorder", "cwr", "recovery", "loss")  # enum tcp_ca_state, include/uapi/linux/tcp.h
