@@ -56,13 +56,16 @@ static __always_inline bool flow_of(struct sock *sk, struct flow *flow)
 
 static __always_inline bool flow_wanted(const struct flow *flow)
 {
+	/* Copies: before Linux 6.2 a key must not be in a record of the ring buffer. */
+	__u16 local_port = flow->local_port, remote_port = flow->remote_port;
+
 	if (only_family && flow->family != only_family)
 		return false;
 	if (only_netns && flow->netns != only_netns)
 		return false;
-	if (filter_local_ports && !bpf_map_lookup_elem(&local_ports, &flow->local_port))
+	if (filter_local_ports && !bpf_map_lookup_elem(&local_ports, &local_port))
 		return false;
-	return !filter_remote_ports || bpf_map_lookup_elem(&remote_ports, &flow->remote_port);
+	return !filter_remote_ports || bpf_map_lookup_elem(&remote_ports, &remote_port);
 }
 
 #endif

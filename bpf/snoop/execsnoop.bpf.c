@@ -141,6 +141,10 @@ static __always_inline bool read_args(struct exec_event *event, char *room, __u6
 			event->args_left = ARGS_UNKNOWN;
 			return false;
 		}
+		if (!size) { /* an empty one: older kernels (6.1) do not count its NUL */
+			room[at] = 0;
+			size = 1;
+		}
 		*used = at + size;
 		if (size == each) {
 			event->args_left = ARGS_UNKNOWN;

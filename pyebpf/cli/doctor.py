@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 from collections.abc import Sequence
 
 from pyebpf import __version__
-from pyebpf.cli import exits
+from pyebpf.cli import exits, options
 from pyebpf.core import kernel, libbpf
 from pyebpf.core.kernel import Feature
 from pyebpf.errors import Error
@@ -20,7 +19,7 @@ _NEEDED = ("libbpf", "capabilities", "uprobe", "ring buffer", "objects")
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = options.Parser(
         prog="pyebpf doctor",
         description="Try what pyebpf needs on this host, and say what is missing and why. "
         "Exit code 0: the function tools work; 5: they don't. Others that don't work, or not wholly, are named.",

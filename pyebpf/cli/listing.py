@@ -16,7 +16,7 @@ from pyebpf.target.resolve import resolve
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = options.Parser(
         prog="pyebpf list",
         description="Show the functions that targets match: address, size, language, name and aliases.",
         epilog=options.TARGET_HELP,

@@ -81,6 +81,17 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def user(text: str) -> int:
+    if text.isascii() and text.isdigit():
+        return whole_number(text)
+    import pwd
+
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except (KeyError, ValueError):
+        raise argparse.ArgumentTypeError(f"there is no user {text!r}") from None
+
+
 def ports(text: str) -> tuple[int, ...]:
     numbers = [int(part) if part.isascii() and part.isdigit() and len(part) < 6 else 0 for part in text.split(",")]
     if not all(0 < number < 65536 for number in numbers):
