@@ -87,7 +87,7 @@ def find(
         what: the functions, for a message: "OpenSSL, GnuTLS or Go's crypto/tls".
 
     Raises:
-        TargetNotFound: no such process or path, or no file has any of the functions.
+        TargetNotFound: no such process or path, or no file, or not each of `place.paths`, has any of the functions.
         TargetError, PermissionDenied: as a process can't be traced.
         BinaryError: a file of `place.paths` isn't a program or library.
     """
@@ -108,6 +108,7 @@ def find(
     entries = Planner(images, processes, None, returns=False, allow_uretprobe=False)
     probes: dict[tuple[tuple[int, int], int], tuple[Probe, str]] = {}
     skipped: dict[Skipped, None] = {}
+    having: set[tuple[int, int]] = set()
     for which, file in files.found.items():
         for one in sought:
             try:
@@ -121,8 +122,12 @@ def find(
                 break
             if planned is not None:
                 probes.setdefault((planned.image_id, planned.entry), (planned, one.names[0]))
+                having.add(which)
     if not probes:
         raise _nothing(what, processes, place.paths, executable, tuple(skipped))
+    for which in must_open - having:
+        path = files.found[which].shown
+        raise _nothing(what, (), (path,), None, [one for one in skipped if one.name.endswith(path)])
     shown = list(dict.fromkeys(probe.shown for probe, _ in probes.values()))
     more = f" and {len(shown) - _SHOWN_FILES} more" if len(shown) > _SHOWN_FILES else ""
     notes = (f"probed: {', '.join(shown[:_SHOWN_FILES])}{more}", *files.notes)

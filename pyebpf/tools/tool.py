@@ -61,7 +61,6 @@ class Tool(NamedTuple):
 
     Attributes:
         name: "opensnoop".
-        summary: one line, for the list of tools.
         description: what it shows, for its help.
         verb: the function of the public API that begins a session. It takes the options' names as keywords, besides
             those of `scope`.
@@ -82,7 +81,6 @@ class Tool(NamedTuple):
     """
 
     name: str
-    summary: str
     description: str
     verb: Callable[..., Any]
     kind: str
@@ -115,5 +113,8 @@ def elapsed_ms(event: Any) -> Any:
     return event.time
 
 
+PRINT_UID = Option("", ("-U", "--print-uid"), "show the user ID")
+UID = Column("UID", 6, lambda event: event.uid, "print-uid")
+PID = Column("PID", 7, lambda event: event.pid)
 TIME = Column("TIME", 9, clock)  # always shown
 SECONDS = Column("TIME(s)", 10, elapsed)

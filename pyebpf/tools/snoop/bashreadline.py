@@ -12,7 +12,7 @@ from pyebpf.tools.events import EventSession
 from pyebpf.tools.functions import FunctionEvents
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import shown, text_behind
-from pyebpf.tools.tool import TIME, Column, Option, Tool
+from pyebpf.tools.tool import PID, PRINT_UID, TIME, UID, Column, Option, Tool
 
 _SOUGHT = (Sought(("readline",)),)
 
@@ -76,7 +76,6 @@ def bashreadline(
 
 TOOL = Tool(
     name="bashreadline",
-    summary="show commands typed into bash",
     description="Show each line that is entered in an interactive bash.",
     verb=bashreadline,
     kind="line",
@@ -85,12 +84,12 @@ TOOL = Tool(
     probes=True,
     options=(
         Option("shared", ("-s", "--shared"), "this libreadline.so or program instead of bash", "text", "FILE"),
-        Option("", ("-U", "--print-uid"), "show the user ID"),
+        PRINT_UID,
     ),
     columns=(
         TIME,
-        Column("UID", 6, lambda e: e.uid, "print-uid"),
-        Column("PID", 7, lambda e: e.pid),
+        UID,
+        PID,
         Column("COMMAND", 0, lambda e: shown(e.command)),
     ),
     examples=(

@@ -10,7 +10,7 @@ from pyebpf.core.object import Object
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import addresses
-from pyebpf.tools.tool import Column, Option, Tool
+from pyebpf.tools.tool import PID, PRINT_UID, UID, Column, Option, Tool
 
 _NEEDS = (Need("bind(2)", (("enter_bind", "exit_bind"),)),)
 # include/uapi/linux/in.h, in6.h
@@ -119,7 +119,6 @@ def _letters(event: Bind) -> str | None:
 
 TOOL = Tool(
     name="bindsnoop",
-    summary="show sockets that are bound to addresses",
     description="Show each bind of a socket of IPv4 or IPv6 to an address and a port. OPTS are the socket's options: F "
     "IP_FREEBIND, T IP_TRANSPARENT, N IP_BIND_ADDRESS_NO_PORT, R SO_REUSEADDR, r SO_REUSEPORT.",
     verb=bindsnoop,
@@ -130,13 +129,13 @@ TOOL = Tool(
     letters={"local_ports": "-P", "time": ""},
     options=(
         Option("errors", ("-E", "--errors"), "also binds that fail, with the error"),
-        Option("", ("-U", "--print-uid"), "show the user ID"),
+        PRINT_UID,
         Option("", ("--count",), "count binds by address and port, and show a table at the end"),
         Option("", ("-w", "--wide"), "leave room for the longest address and name"),
     ),
     columns=(
-        Column("UID", 6, lambda e: e.uid, "print-uid"),
-        Column("PID", 7, lambda e: e.pid),
+        UID,
+        PID,
         Column("COMM", 12, lambda e: e.comm, "!wide"),
         Column("COMM", 16, lambda e: e.comm, "wide"),
         Column("ERR", 3, lambda e: e.errno, "errors", right=True),

@@ -13,7 +13,7 @@ from pyebpf.target.stacks import Frame
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.frames import Frames
 from pyebpf.tools.scope import scope_of
-from pyebpf.tools.tool import TIME, Column, Option, Tool
+from pyebpf.tools.tool import PID, TIME, Column, Option, Tool
 
 # The function tells more than the tracepoint, which doesn't know what a check is for.
 _NEEDS = (Need("checks of capabilities", (("on_function",), ("on_kprobe", "on_kretprobe"), ("on_tracepoint",))),)
@@ -151,7 +151,6 @@ def _number(value: bool | None) -> int | None:
 
 TOOL = Tool(
     name="capable",
-    summary="show which capabilities are checked, and of whom",
     description="Show each check of a capability that the kernel makes, and whether the process has it.",
     verb=capable,
     needs=_NEEDS,
@@ -168,7 +167,7 @@ TOOL = Tool(
     columns=(
         TIME,
         Column("UID", 6, lambda e: e.uid),
-        Column("PID", 7, lambda e: e.pid),
+        PID,
         Column("TID", 7, lambda e: e.tid, "extra"),
         Column("COMM", 16, lambda e: e.comm),
         Column("CAP", 3, lambda e: e.cap, right=True),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.scope import scope_of
-from pyebpf.tools.tool import Column, Option, Tool
+from pyebpf.tools.tool import PID, PRINT_UID, UID, Column, Option, Tool
 
 _NEEDS = (
     Need("reclaims for want of memory", (("system_begins", "system_ends"),)),
@@ -97,7 +97,6 @@ class _Memory:
 
 TOOL = Tool(
     name="drsnoop",
-    summary="show processes that had to free memory to get some",
     description="Show each direct reclaim: a process that needs memory has to free some itself before it gets it, as "
     "the machine is short of it, or a memory cgroup is at its limit.",
     verb=drsnoop,
@@ -108,12 +107,12 @@ TOOL = Tool(
     letters={"timestamp": "-T", "time": "", "tid": "-t", "max_events": ""},
     options=(
         Option("memory", ("-v", "--verbose"), "show free memory and page cache of the system, too"),
-        Option("", ("-U", "--print-uid"), "show the user ID"),
+        PRINT_UID,
     ),
     columns=(
-        Column("UID", 6, lambda e: e.uid, "print-uid"),
+        UID,
         Column("COMM", 16, lambda e: e.comm),
-        Column("PID", 7, lambda e: e.pid),
+        PID,
         Column("LAT(ms)", 8, lambda e: f"{e.latency / 1e6:.3f}", right=True),
         Column("PAGES", 6, lambda e: e.pages, right=True),
         Column("FREE(KB)", 10, lambda e: e.free_kb, "memory", right=True),

@@ -12,7 +12,7 @@ from pyebpf.errors import TargetError
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import Cut, shown, text_behind
-from pyebpf.tools.tool import Column, Option, Tool
+from pyebpf.tools.tool import PID, PRINT_UID, UID, Column, Option, Tool
 
 _STARTED = (Need("programs that are started", (("on_exec",),)),)
 _FAILED = (
@@ -149,7 +149,6 @@ def _quoted(word: bytes) -> bytes:
 
 TOOL = Tool(
     name="execsnoop",
-    summary="show programs that are started, with their arguments",
     description="Show each program that is started (execve(2), execveat(2)), with all its arguments.",
     verb=execsnoop,
     needs=_STARTED + _FAILED,
@@ -162,12 +161,12 @@ TOOL = Tool(
         Option("line", ("-l", "--line"), "only command lines that contain this regular expression", "text", "REGEX"),
         Option("max_args", ("--max-args",), "show at most so many arguments (all)", "count", "N"),
         Option("", ("-q", "--quote"), "put quotation marks around arguments"),
-        Option("", ("-U", "--print-uid"), "show the user ID"),
+        PRINT_UID,
     ),
     columns=(
-        Column("UID", 6, lambda e: e.uid, "print-uid"),
+        UID,
         Column("PCOMM", 16, lambda e: e.comm),
-        Column("PID", 7, lambda e: e.pid),
+        PID,
         Column("PPID", 7, lambda e: e.ppid),
         Column("RET", 3, lambda e: -e.errno, right=True),
         Column("ARGS", 0, lambda e: _line(e, _words(e)), "!quote"),

@@ -10,7 +10,7 @@ from pyebpf.core.object import Object
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.signals import signal_name
-from pyebpf.tools.tool import Column, Option, Tool
+from pyebpf.tools.tool import PID, PRINT_UID, UID, Column, Option, Tool
 
 _NEEDS = (Need("processes that end", (("on_exit",),)),)
 _SIGNAL, _CORE = 0x7F, 0x80  # of a wait status, wait(2)
@@ -90,7 +90,6 @@ def _how(event: Exit) -> str:
 
 TOOL = Tool(
     name="exitsnoop",
-    summary="show processes that end, why, and how old they were",
     description="Show each process that ends: how old it was, and by which exit code or signal.",
     verb=exitsnoop,
     needs=_NEEDS,
@@ -100,12 +99,12 @@ TOOL = Tool(
     options=(
         Option("failed", ("-x", "--failed"), "only those that fail: an exit code other than 0, or a signal"),
         Option("per_thread", ("--per-thread",), "each thread that ends, instead of each process"),
-        Option("", ("-U", "--print-uid"), "show the user ID"),
+        PRINT_UID,
     ),
     columns=(
-        Column("UID", 6, lambda e: e.uid, "print-uid"),
+        UID,
         Column("PCOMM", 16, lambda e: e.comm),
-        Column("PID", 7, lambda e: e.pid),
+        PID,
         Column("PPID", 7, lambda e: e.ppid),
         Column("TID", 7, lambda e: e.tid),
         Column("AGE(s)", 7, lambda e: f"{e.age / 1e9:.2f}"),

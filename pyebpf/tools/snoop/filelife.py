@@ -11,7 +11,7 @@ from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.place import Places
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import shown, text_behind
-from pyebpf.tools.tool import TIME, Column, Option, Tool
+from pyebpf.tools.tool import PID, PRINT_UID, TIME, UID, Column, Option, Tool
 
 
 def _calls(*names: str, optional: bool = False) -> tuple[Need, ...]:
@@ -102,7 +102,6 @@ def filelife(
 
 TOOL = Tool(
     name="filelife",
-    summary="show files that are deleted soon after they were made",
     description="Show each file that is deleted, of those made while this runs, and how long it was there.",
     verb=filelife,
     needs=_NEEDS,
@@ -111,12 +110,12 @@ TOOL = Tool(
     scope=("pid", "uid", "cgroup", "command", "name"),
     options=(
         Option("full_path", ("-F", "--full-path"), "show relative paths from the root directory"),
-        Option("", ("-U", "--print-uid"), "show the user ID"),
+        PRINT_UID,
     ),
     columns=(
         TIME,
-        Column("UID", 6, lambda e: e.uid, "print-uid"),
-        Column("PID", 7, lambda e: e.pid),
+        UID,
+        PID,
         Column("COMM", 16, lambda e: e.comm),
         Column("AGE(s)", 7, lambda e: f"{e.age / 1e9:.2f}"),
         Column("FILE", 0, lambda e: shown(e.path), "!full-path"),

@@ -13,7 +13,7 @@ from pyebpf.tools.events import EventSession
 from pyebpf.tools.functions import FunctionEvents, find_for
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import shown, text_behind
-from pyebpf.tools.tool import TIME, Column, Option, Tool
+from pyebpf.tools.tool import PID, TIME, Column, Option, Tool
 
 # How each says what came of it: enum lookup_form, bpf/snoop/gethostlatency.h.
 _FORMS = {
@@ -113,7 +113,6 @@ def gethostlatency(
 
 TOOL = Tool(
     name="gethostlatency",
-    summary="show how long looking up host names takes",
     description="Show each host name that is looked up by getaddrinfo or gethostbyname: by whom, and how long it took.",
     verb=gethostlatency,
     kind="lookup",
@@ -126,7 +125,7 @@ TOOL = Tool(
     ),
     columns=(
         TIME,
-        Column("PID", 7, lambda e: e.pid),
+        PID,
         Column("COMM", 16, lambda e: e.comm),
         Column("FUNC", 16, lambda e: e.function, "extended"),
         Column("ERROR", 14, lambda e: e.error, "extended"),

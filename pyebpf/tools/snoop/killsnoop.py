@@ -10,7 +10,7 @@ from pyebpf.core.object import Object
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.signals import signal_name, signal_number
-from pyebpf.tools.tool import TIME, Column, Option, Tool
+from pyebpf.tools.tool import PID, PRINT_UID, TIME, UID, Column, Option, Tool
 
 _CALLS = ("kernel", "kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal")
 _OUTCOMES = ("delivered", "ignored", "already pending", "queue overflow", "info lost", None)  # enum kill_outcome
@@ -108,7 +108,6 @@ def killsnoop(
 
 TOOL = Tool(
     name="killsnoop",
-    summary="show signals that are sent",
     description="Show each signal that is sent by a system call: by whom, to whom, and how it went.",
     verb=killsnoop,
     needs=_NEEDS,
@@ -123,12 +122,12 @@ TOOL = Tool(
         Option("kernel", ("-a", "--all"),
                "also what the kernel sends by itself: of children, faults, timers, terminals"),
         Option("", ("-n", "--names"), "show signals by name"),
-        Option("", ("-U", "--print-uid"), "show the user ID"),
+        PRINT_UID,
     ),
     columns=(
         TIME,
-        Column("UID", 6, lambda e: e.uid, "print-uid"),
-        Column("PID", 7, lambda e: e.pid),
+        UID,
+        PID,
         Column("COMM", 16, lambda e: e.comm),
         Column("SIG", 4, lambda e: e.signal, "!names"),
         Column("SIG", 11, lambda e: e.signal_name, "names"),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Union
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import names_of_bits
-from pyebpf.tools.tool import Column, Option, Tool
+from pyebpf.tools.tool import PID, Column, Option, Tool
 
 # include/uapi/linux/mount.h, fcntl.h; in the order of their bits.
 _MOUNT = {
@@ -209,7 +209,6 @@ def _flags(value: int, names: dict[int, str]) -> str:
 
 TOOL = Tool(
     name="mountsnoop",
-    summary="show file systems that are mounted and unmounted",
     description="Show each call that mounts or unmounts a file system, or changes a mount, with all its arguments: "
     "mount, umount2, pivot_root, fsopen, fspick, fsconfig, fsmount, move_mount, open_tree, mount_setattr.",
     verb=mountsnoop,
@@ -219,7 +218,7 @@ TOOL = Tool(
     options=(Option("", ("-P", "--parent-process"), "show the parent process, too"),),
     columns=(
         Column("COMM", 16, lambda e: e.comm),
-        Column("PID", 7, lambda e: e.pid),
+        PID,
         Column("TID", 7, lambda e: e.tid),
         Column("PCOMM", 16, lambda e: e.pcomm, "parent-process"),
         Column("PPID", 7, lambda e: e.ppid or None, "parent-process"),

@@ -13,7 +13,7 @@ from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.place import Places
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import shown, text_behind
-from pyebpf.tools.tool import Column, Option, Tool
+from pyebpf.tools.tool import PID, PRINT_UID, UID, Column, Option, Tool
 
 _CREATES = os.O_CREAT | os.O_TMPFILE & ~os.O_DIRECTORY
 
@@ -119,7 +119,6 @@ def opensnoop(
 
 TOOL = Tool(
     name="opensnoop",
-    summary="show files that are opened",
     description="Show each file that is opened: by whom, and how it went.",
     verb=opensnoop,
     needs=_needs(False),
@@ -132,12 +131,12 @@ TOOL = Tool(
         Option("flags", ("-f", "--flag-filter"), "only with this flag of open(2), e.g. O_WRONLY", "text", "FLAG",
                (), repeat=True),
         Option("full_path", ("-F", "--full-path"), "show relative paths from the root directory"),
-        Option("", ("-U", "--print-uid"), "show the user ID"),
+        PRINT_UID,
         Option("", ("-e", "--extended-fields"), "show flags and mode too"),
     ),
     columns=(
-        Column("UID", 6, lambda e: e.uid, "print-uid"),
-        Column("PID", 7, lambda e: e.pid),
+        UID,
+        PID,
         Column("COMM", 16, lambda e: e.comm),
         Column("FD", 4, lambda e: -1 if e.fd is None else e.fd, right=True),
         Column("ERR", 3, lambda e: e.errno, right=True),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import names_of_bits
-from pyebpf.tools.tool import Column, Tool
+from pyebpf.tools.tool import PID, Column, Tool
 
 # include/uapi/linux/ipc.h, include/uapi/linux/shm.h
 _GET_FLAGS = {
@@ -126,7 +126,6 @@ def _argument(call: str, name: str, value: int) -> str:
 
 TOOL = Tool(
     name="shmsnoop",
-    summary="show uses of System V shared memory",
     description="Show each call of shmget, shmat, shmdt and shmctl, when it returns.",
     verb=shmsnoop,
     needs=_NEEDS,
@@ -135,7 +134,7 @@ TOOL = Tool(
     scope=("pid", "tid", "uid", "cgroup", "command", "name"),
     letters={"timestamp": "-T", "time": "", "tid": "-t", "max_events": ""},
     columns=(
-        Column("PID", 7, lambda e: e.pid),
+        PID,
         Column("COMM", 16, lambda e: e.comm),
         Column("SYS", 6, lambda e: e.call.upper(), right=True),
         Column("RET", 16, _result, right=True),

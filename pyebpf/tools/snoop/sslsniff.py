@@ -14,7 +14,7 @@ from pyebpf.tools.events import EventSession
 from pyebpf.tools.functions import FunctionEvents, find_for
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import Cut
-from pyebpf.tools.tool import SECONDS, Column, Option, Tool
+from pyebpf.tools.tool import PID, SECONDS, Column, Option, Tool
 
 DEFAULT_SIZE = 16384  # of a TLS record, RFC 8446 5.1
 MOST_SIZE = 1 << 20
@@ -209,7 +209,6 @@ def _as_hex(event: TlsData) -> list[str]:
 
 TOOL = Tool(
     name="sslsniff",
-    summary="show what programs send and receive through TLS libraries",
     description="Show what programs read and write through OpenSSL, GnuTLS and Go's crypto/tls, in clear text.",
     verb=sslsniff,
     kind="tls",
@@ -234,7 +233,7 @@ TOOL = Tool(
         Column("FUNC", 12, lambda e: e.function),
         SECONDS,
         Column("COMM", 16, lambda e: e.comm),
-        Column("PID", 7, lambda e: e.pid),
+        PID,
         Column("LEN", 7, lambda e: e.size),
         Column("UID", 7, lambda e: e.uid, "extra"),
         Column("TID", 7, lambda e: e.tid, "extra"),

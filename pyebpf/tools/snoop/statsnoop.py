@@ -10,7 +10,7 @@ from pyebpf.core.object import Object
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import shown, text_behind
-from pyebpf.tools.tool import Column, Option, Tool
+from pyebpf.tools.tool import PID, PRINT_UID, UID, Column, Option, Tool
 
 _CALLS = ("stat", "lstat", "newfstatat", "statx", "statfs")  # enum stat_call
 _NEEDS = (
@@ -84,7 +84,6 @@ def statsnoop(
 
 TOOL = Tool(
     name="statsnoop",
-    summary="show files whose metadata is asked for",
     description="Show each file whose metadata is asked for by name (stat(2) and its kin), and how it went.",
     verb=statsnoop,
     needs=_NEEDS,
@@ -94,11 +93,11 @@ TOOL = Tool(
     options=(
         Option("failed", ("-x", "--failed"), "only calls that fail"),
         Option("", ("-s", "--sysname"), "show the system call"),
-        Option("", ("-U", "--print-uid"), "show the user ID"),
+        PRINT_UID,
     ),
     columns=(
-        Column("UID", 6, lambda e: e.uid, "print-uid"),
-        Column("PID", 7, lambda e: e.pid),
+        UID,
+        PID,
         Column("COMM", 16, lambda e: e.comm),
         Column("FD", 3, lambda e: -1 if e.errno else 0, right=True),
         Column("ERR", 3, lambda e: e.errno, right=True),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.scope import scope_of
-from pyebpf.tools.tool import SECONDS, Column, Option, Tool
+from pyebpf.tools.tool import PID, SECONDS, Column, Option, Tool
 
 # Numbers are those of enum sync_call (bpf/snoop/syncsnoop.h); whether a file descriptor is among the arguments.
 _CALLS = {
@@ -78,7 +78,6 @@ def syncsnoop(
 
 TOOL = Tool(
     name="syncsnoop",
-    summary="show requests to write data to disk",
     description="Show each call of sync, fsync, fdatasync, syncfs, msync and sync_file_range, when it returns.",
     verb=syncsnoop,
     needs=_NEEDS,
@@ -87,7 +86,7 @@ TOOL = Tool(
     options=(Option("", ("-x", "--extended-fields"), "show the file descriptor, the error and how long it took"),),
     columns=(
         SECONDS,
-        Column("PID", 7, lambda e: e.pid),
+        PID,
         Column("COMM", 16, lambda e: e.comm),
         Column("FD", 4, lambda e: e.fd, "extended-fields", right=True),
         Column("ERR", 3, lambda e: e.errno, "extended-fields", right=True),

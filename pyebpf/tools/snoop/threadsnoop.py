@@ -13,7 +13,7 @@ from pyebpf.tools.events import EventSession
 from pyebpf.tools.frames import Frames
 from pyebpf.tools.functions import FunctionEvents, find_for
 from pyebpf.tools.scope import scope_of
-from pyebpf.tools.tool import Column, Option, Tool, elapsed_ms
+from pyebpf.tools.tool import PID, Column, Option, Tool, elapsed_ms
 
 _SOUGHT = (Sought(("pthread_create",), returns=False),)
 
@@ -87,7 +87,6 @@ def _function(event: NewThread) -> str:
 
 TOOL = Tool(
     name="threadsnoop",
-    summary="show threads that are started, and with which function",
     description="Show each thread that is started by pthread_create, and the function it begins with.",
     verb=threadsnoop,
     kind="thread",
@@ -97,7 +96,7 @@ TOOL = Tool(
     options=(Option("", ("-x", "--extended"), "show the starting thread and the file the function is in"),),
     columns=(
         Column("TIME(ms)", 10, elapsed_ms),
-        Column("PID", 7, lambda e: e.pid),
+        PID,
         Column("TID", 7, lambda e: e.tid, "extended"),
         Column("COMM", 16, lambda e: e.comm),
         Column("MODULE", 30, lambda e: e.module, "extended"),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import addresses
-from pyebpf.tools.tool import Column, Tool
+from pyebpf.tools.tool import PID, Column, Tool
 
 # bpf/include/accept.bpf.h
 ACCEPT_NEEDS = (
@@ -78,7 +78,6 @@ def tcpaccept(
 
 TOOL = Tool(
     name="tcpaccept",
-    summary="show passive connections, as they are accepted",
     description="Show each TCP connection that is accepted (accept(2)), by the process that accepts it.",
     verb=tcpaccept,
     needs=ACCEPT_NEEDS,
@@ -87,7 +86,7 @@ TOOL = Tool(
     scope=("pid", "uid", "cgroup", "netns", "family", "local_ports", "command"),
     letters={"local_ports": "-P"},
     columns=(
-        Column("PID", 7, lambda e: e.pid),
+        PID,
         Column("COMM", 12, lambda e: e.comm),
         Column("IP", 2, lambda e: e.ip),
         Column("RADDR", 16, lambda e: e.raddr),

@@ -164,7 +164,6 @@ def tcpcong(
 
 TOOL = Tool(
     name="tcpcong",
-    summary="show the time connections spend in each congestion state",
     description="Show how long TCP connections are in each state of congestion control: those that change it.",
     verb=tcpcong,
     needs=_NEEDS,

@@ -11,7 +11,7 @@ from pyebpf.tools.scope import scope_of
 from pyebpf.tools.tcp import connects
 from pyebpf.tools.tcp.connects import Connect, shown_error
 from pyebpf.tools.tcp.dns import Names
-from pyebpf.tools.tool import Column, Option, Tool
+from pyebpf.tools.tool import PID, PRINT_UID, UID, Column, Option, Tool
 
 _NAMES = (
     Need("answers of name servers", (("enter_recvfrom", "exit_recvfrom", "enter_recvmsg", "exit_recvmsg"),)),
@@ -67,7 +67,6 @@ def tcpconnect(
 
 TOOL = Tool(
     name="tcpconnect",
-    summary="show active connections, and those that fail",
     description="Show each active TCP connection (connect(2)) once it is answered, also those that fail, with the "
     "error.",
     verb=tcpconnect,
@@ -81,11 +80,11 @@ TOOL = Tool(
         Option("", ("-c", "--count"), "count connects by addresses and port instead, for a report at the end"),
         Option("", ("-i", "--interval"), "with -c: report every SEC seconds, each time what is new", "seconds", "SEC"),
         Option("", ("-L", "--lport"), "show the local port"),
-        Option("", ("-U", "--print-uid"), "show the user ID"),
+        PRINT_UID,
     ),
     columns=(
-        Column("UID", 6, lambda e: e.uid, "print-uid"),
-        Column("PID", 7, lambda e: e.pid),
+        UID,
+        PID,
         Column("COMM", 12, lambda e: e.comm),
         Column("IP", 2, lambda e: e.ip),
         Column("SADDR", 16, lambda e: e.saddr),

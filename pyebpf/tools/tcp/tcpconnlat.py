@@ -11,7 +11,7 @@ from pyebpf.tools.events import EventSession, KernelEvents
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.tcp import connects
 from pyebpf.tools.tcp.connects import Connect, shown_error
-from pyebpf.tools.tool import Column, Option, Tool
+from pyebpf.tools.tool import PID, Column, Option, Tool
 
 _LONGEST = 10**9  # ms
 
@@ -49,7 +49,6 @@ def tcpconnlat(
 
 TOOL = Tool(
     name="tcpconnlat",
-    summary="show how long connecting takes",
     description="Show how long each active TCP connection takes, from connect(2) to the answer; also those that fail.",
     verb=tcpconnlat,
     needs=connects.NEEDS,
@@ -62,7 +61,7 @@ TOOL = Tool(
         Option("", ("-L", "--lport"), "show the local port"),
     ),
     columns=(
-        Column("PID", 7, lambda e: e.pid),
+        PID,
         Column("COMM", 12, lambda e: e.comm),
         Column("IP", 2, lambda e: e.ip),
         Column("SADDR", 16, lambda e: e.saddr),

@@ -15,7 +15,7 @@ from pyebpf.tools.tcp.owners import NEEDS as _OWNERS
 from pyebpf.tools.tcp.owners import owner_of
 from pyebpf.tools.tcp.states import STATES, flag_names
 from pyebpf.tools.text import addresses, endpoint
-from pyebpf.tools.tool import TIME, Column, Option, Tool
+from pyebpf.tools.tool import PID, TIME, Column, Option, Tool
 
 if TYPE_CHECKING:
     from pyebpf.target.stacks import Frame, KernelSymbols
@@ -176,7 +176,6 @@ def _stack(drop: Drop) -> list[str]:
 
 TOOL = Tool(
     name="tcpdrop",
-    summary="show packets the kernel drops, with reason and stack",
     description="Show each TCP packet that the kernel drops, with the reason and the kernel stack that led to it.",
     verb=tcpdrop,
     needs=_NEEDS,
@@ -190,7 +189,7 @@ TOOL = Tool(
     ),
     columns=(
         TIME,
-        Column("PID", 7, lambda e: e.pid),
+        PID,
         Column("COMM", 16, lambda e: e.comm, "wide"),
         Column("NETNS", 10, lambda e: e.netns, "wide"),
         Column("IP", 2, lambda e: e.ip),

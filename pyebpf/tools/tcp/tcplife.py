@@ -13,7 +13,7 @@ from pyebpf.tools.scope import scope_of
 from pyebpf.tools.tcp.owners import NEEDS as OWNER_NEEDS
 from pyebpf.tools.tcp.owners import owner_of
 from pyebpf.tools.text import addresses
-from pyebpf.tools.tool import Column, Option, Tool
+from pyebpf.tools.tool import PID, Column, Option, Tool
 
 _NEEDS = (
     Need("changes of a connection's state", (("on_state",),)),
@@ -114,7 +114,6 @@ def _milliseconds(life: Life) -> str | None:
 
 TOOL = Tool(
     name="tcplife",
-    summary="show ended connections: how long they lived, what they carried",
     description="Show TCP connections as they end: whose they were, what they carried, and how long they lived.",
     verb=tcplife,
     needs=_NEEDS,
@@ -132,7 +131,7 @@ TOOL = Tool(
         "pyebpf tcplife -c 'curl -s https://example.org'",
     ),
     columns=(
-        Column("PID", 7, lambda e: e.pid),
+        PID,
         Column("COMM", 10, lambda e: e.comm, "!wide"),
         Column("COMM", 16, lambda e: e.comm, "wide"),
         Column("IP", 2, lambda e: e.ip, "wide|csv"),

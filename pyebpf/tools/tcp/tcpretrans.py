@@ -14,7 +14,7 @@ from pyebpf.tools.tcp.owners import NEEDS as _OWNERS
 from pyebpf.tools.tcp.owners import owner_of
 from pyebpf.tools.tcp.states import STATES
 from pyebpf.tools.text import addresses, endpoint
-from pyebpf.tools.tool import TIME, Column, Option, Tool
+from pyebpf.tools.tool import PID, TIME, Column, Option, Tool
 
 _NEEDS = (
     Need("segments that are sent again", (("on_retransmit",),)),
@@ -157,7 +157,6 @@ def _extent_of_probe() -> tuple[int, int]:
 
 TOOL = Tool(
     name="tcpretrans",
-    summary="show segments that are sent again",
     description="Show TCP segments that are sent again: R, SYN-ACKs: S, and with -l tail loss probes: L.",
     verb=tcpretrans,
     needs=(*_NEEDS, _NEW_PROBES),
@@ -173,7 +172,7 @@ TOOL = Tool(
     ),
     columns=(
         TIME,
-        Column("PID", 7, lambda e: e.pid),
+        PID,
         Column("COMM", 16, lambda e: e.comm, "wide"),
         Column("NETNS", 10, lambda e: e.netns, "wide"),
         Column("IP", 2, lambda e: e.ip),

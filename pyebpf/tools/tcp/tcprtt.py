@@ -141,7 +141,6 @@ def tcprtt(
 
 TOOL = Tool(
     name="tcprtt",
-    summary="show round-trip times as a histogram",
     description="Show the smoothed round-trip times of TCP connections, looked at whenever one receives something, as "
     "a histogram.",
     verb=tcprtt,

@@ -14,7 +14,7 @@ from pyebpf.tools.tcp.owners import NEEDS as OWNER_NEEDS
 from pyebpf.tools.tcp.owners import owner_of
 from pyebpf.tools.tcp.states import STATES
 from pyebpf.tools.text import addresses
-from pyebpf.tools.tool import Column, Option, Tool
+from pyebpf.tools.tool import PID, Column, Option, Tool
 
 _NEEDS = (
     Need("changes of a connection's state", (("on_state",),)),
@@ -122,7 +122,6 @@ def _milliseconds(change: Change) -> str | None:
 
 TOOL = Tool(
     name="tcpstates",
-    summary="show connections changing state, and how long each lasted",
     description="Show TCP sockets changing state, and how long they were in the state they leave.",
     verb=tcpstates,
     needs=_NEEDS,
@@ -154,7 +153,7 @@ TOOL = Tool(
         Column("->", 2, lambda e: "->", "!csv"),
         Column("NEWSTATE", 11, lambda e: e.newstate),
         Column("MS", 9, _milliseconds),
-        Column("PID", 7, lambda e: e.pid),
+        PID,
         Column("COMM", 0, lambda e: e.comm),
     ),
 )

@@ -116,7 +116,6 @@ def tcpsubnet(
 
 TOOL = Tool(
     name="tcpsubnet",
-    summary="count the bytes sent to subnets",
     description="Count the bytes that are sent over TCP to each of some subnets.",
     verb=tcpsubnet,
     needs=SENDS,

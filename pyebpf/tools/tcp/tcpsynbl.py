@@ -141,7 +141,6 @@ def tcpsynbl(
 
 TOOL = Tool(
     name="tcpsynbl",
-    summary="show how full accept queues are, as a histogram",
     description="Show how many connections wait to be accepted when another one comes, as a histogram for each limit "
     "of such queues (backlog_max), and what listeners turn away.",
     verb=tcpsynbl,

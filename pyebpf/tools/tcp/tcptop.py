@@ -108,7 +108,6 @@ def tcptop(
 
 TOOL = Tool(
     name="tcptop",
-    summary="show who sends and receives most",
     description="Show what each process sends and receives on each TCP connection, most first.",
     verb=tcptop,
     needs=_NEEDS,

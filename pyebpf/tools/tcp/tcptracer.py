@@ -11,7 +11,7 @@ from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.tcp.tcpaccept import ACCEPT_NEEDS
 from pyebpf.tools.text import addresses
-from pyebpf.tools.tool import Column, Option, Tool
+from pyebpf.tools.tool import PID, Column, Option, Tool
 
 _NEEDS = (
     Need("changes of a connection's state", (("on_state",),)),
@@ -89,7 +89,6 @@ def tcptracer(
 
 TOOL = Tool(
     name="tcptracer",
-    summary="show connections as they are made, accepted and closed",
     description="Show each TCP connection that is made (C), accepted (A) or closed (X), by the process that does it.",
     verb=tcptracer,
     needs=_NEEDS,
@@ -100,7 +99,7 @@ TOOL = Tool(
     options=(Option("", ("-v", "--verbose"), "show the network namespace"),),
     columns=(
         Column("T", 1, lambda e: e.what),
-        Column("PID", 7, lambda e: e.pid),
+        PID,
         Column("COMM", 12, lambda e: e.comm),
         Column("IP", 2, lambda e: e.ip),
         Column("SADDR", 16, lambda e: e.saddr),
