@@ -24,7 +24,8 @@ _SCOPE: dict[str, tuple[str, str, dict[str, Any]]] = {
     "pid": ("--pid", "-p", {"type": options.positive_count, "action": "append", "default": [], "metavar": "PID",
                             "help": "only this process, all its threads (repeatable)"}),
     "tid": ("--tid", "", {"type": options.positive_count, "metavar": "TID", "help": "only this thread"}),
-    "uid": ("--uid", "-u", {"type": options.user, "metavar": "UID", "help": "only this user's processes"}),
+    "uid": ("--uid", "-u", {"type": options.user, "metavar": "UID",
+                            "help": "only this user's processes: a number or a name"}),
     "name": ("--name", "-n", {"metavar": "TEXT", "help": "only processes with TEXT in their name"}),
     "cgroup": ("--cgroup", "", {"metavar": "DIR", "help": "only processes in this cgroup2 directory or below it"}),
     "netns": ("--netns", "", {"metavar": "NETNS", "help": "only connections in this network namespace: a file such as "

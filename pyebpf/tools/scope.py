@@ -12,6 +12,7 @@ from pyebpf.core.object import Object
 from pyebpf.errors import TargetError, TargetNotFound, Unsupported
 
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+_FIRST_NAMESPACE = 0xEFFFFFF8  # the lowest of the initial ones there; others are PROC_DYNAMIC_FIRST and higher
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 _CLONE_NEWNET = 0x40000000
 _FAMILIES = {4: 2, 6: 10}  # AF_INET, AF_INET6
@@ -201,8 +202,10 @@ def network_namespace(which: str | int) -> int:
     import fcntl
 
     if isinstance(which, int) or (which.isascii() and which.isdigit() and len(which) < 20):
-        if not 0 < int(which) <= _MOST:  # struct ns_common.inum is an unsigned int
-            raise TargetError(f"network namespace {which}: inode numbers of namespaces are 1 to {_MOST}")
+        if not _FIRST_NAMESPACE <= int(which) <= _MOST:  # struct ns_common.inum is an unsigned int
+            raise TargetError(
+                f"network namespace {which}: inode numbers of namespaces are {_FIRST_NAMESPACE} to {_MOST}"
+            )
         return int(which)
     path = which if "/" in which else f"/run/netns/{which}"
     try:
