@@ -42,7 +42,9 @@ def main(argv: Sequence[str]) -> int:
                 uncounted += 1
     rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     if run.json:
-        run.emit("binds", binds=[
+        from pyebpf.output.jsonl import timestamp
+
+        run.emit("binds", time=timestamp(), binds=[
             {"addr": None if addr == "-" else addr, "port": None if port == "-" else int(port), "count": count}
             for (addr, port), count in rows
         ], uncounted=uncounted)  # fmt: skip

@@ -33,7 +33,9 @@ def main(argv: Sequence[str]) -> int:
     def report() -> None:
         counts.add(session)
         if run.json:
-            run.emit("connects", connects=[
+            from pyebpf.output.jsonl import timestamp
+
+            run.emit("connects", time=timestamp(), connects=[
                 {"saddr": local, "daddr": remote, "dport": port, "query": counts.names.get(remote), "count": count}
                 for (local, remote, port), count in counts.rows()
             ], uncounted=counts.uncounted)  # fmt: skip

@@ -127,6 +127,19 @@ def test_missing_capabilities_are_named() -> None:
     assert doctor.returncode == 5 and "CAP_BPF" in doctor.stdout
 
 
+@pytest.mark.parametrize("tool", ["tcpaccept", "tcplife", "exitsnoop", "bindsnoop", "mountsnoop", "execsnoop"])
+def test_no_kernel_types(tool: str) -> None:
+    for path, why in (
+        ("/nonexistent", "No such file"), ("/dev", "Is a directory"), ("/etc/passwd", "no BTF"), ("/bin/true", "no BTF")
+    ):  # fmt: skip
+        ran = subprocess.run(
+            [sys.executable, "-m", "pyebpf", tool, "-d", "60"],
+            capture_output=True, text=True, env={**os.environ, "PYEBPF_BTF": path}, check=False,
+        )  # fmt: skip
+        one_line(ran.stderr, path, why, "hint: ")
+        assert ran.returncode == 5 and not ran.stdout, (path, ran)
+
+
 def test_no_libbpf() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "pyebpf", "funccount", "/bin/bash:main"],
@@ -155,6 +168,12 @@ def test_control_characters_in_names(pyebpf: Callable[..., Any], tmp_path: Path)
         ran = pyebpf(*arguments)
         assert "\x1b" not in ran.out + ran.err
     assert "a\\x1b[2J" in pyebpf("list", f"{program}:a*").out
+
+
+def test_control_characters_in_arguments(pyebpf: Callable[..., Any]) -> None:
+    for arguments in (("tcplife", "a\x1b[2Jb"), ("tcplife", "-p", "\x1b"), ("list", "--\x1b", "x"), ("doctor", "\x1b")):
+        ran = pyebpf(*arguments)
+        assert ran.code == 2 and "\x1b" not in ran.err and "\\x1b" in ran.err, ran
 
 
 def test_second_interrupt_aborts(attached: Callable[..., Any]) -> None:

@@ -205,8 +205,8 @@ def test_what_is_no_network_namespace(tmp_path: Path) -> None:
     for path in ("nothing-of-this-name", "/proc/self/ns/nothing", "\u00b2", "9" * 30):
         with pytest.raises(TargetNotFound):
             network_namespace(path)
-    for number in (0, -1, 1 << 32, "0", str(1 << 32), "9" * 19):
-        with pytest.raises(TargetError, match="inode numbers of namespaces are 1 to"):
+    for number in (0, -1, 12345, 1 << 32, "0", "12345", str(1 << 32), "9" * 19):
+        with pytest.raises(TargetError, match="inode numbers of namespaces are 4026531832 to 4294967295"):
             network_namespace(number)
 
 
@@ -226,7 +226,7 @@ def test_what_is_no_network_namespace(tmp_path: Path) -> None:
         ({"family": 5}, TargetError, "4 or 6"),
         ({"local_ports": (0,)}, TargetError, "1 to 65535"),
         ({"remote_ports": (65536,)}, TargetError, "1 to 65535"),
-        ({"netns": 1}, TargetError, "can't filter by network namespaces"),
+        ({"netns": 0xF0000000}, TargetError, "can't filter by network namespaces"),
         ({"family": 4}, TargetError, "can't filter by address families"),
         ({"local_ports": (1,)}, TargetError, "can't filter by ports"),
     ],
@@ -252,6 +252,7 @@ def test_scope_of_what_verbs_are_given() -> None:
     ("arguments", "code"),
     [
         (["-p", "999999999"], 3), (["-p", "0"], 2), (["-p", "x"], 2), (["-u", str(1 << 32)], 2), (["-u", "-1"], 2),
+        (["-u", "nobody-of-this-name"], 2), (["--netns", "12345"], 2),
         (["--cgroup", "/nowhere"], 3), (["--cgroup", "/tmp"], 2), (["--netns", "/nowhere"], 3),
         (["--netns", "/proc/self/ns/uts"], 2), (["--netns", "9999999999"], 2), (["-P", "70000"], 2), (["-P", ""], 2),
     ],

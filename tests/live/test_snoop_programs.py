@@ -330,6 +330,8 @@ def test_what_has_no_tls() -> None:
             pyebpf.sslsniff(pid=target.pid)
     with pytest.raises(TargetNotFound, match="no such file"):
         pyebpf.sslsniff(extra_lib=["openssl:/no/such/libssl.so.3"])
+    with pytest.raises(TargetNotFound, match="/bin/true has no OpenSSL"):  # though others have
+        pyebpf.sslsniff(extra_lib=["openssl:/bin/true"])
     with pytest.raises(TargetError, match="is no library"):
         pyebpf.sslsniff(extra_lib=["nss:/x"])
     with pytest.raises(TargetError, match="can't be kept"):

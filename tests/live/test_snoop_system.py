@@ -388,6 +388,18 @@ def test_capability_allowed_and_denied(name: str) -> None:
             assert event.audit is True and event.insetid is (name == "CAP_SETGID")
 
 
+def test_capability_stack_while_another_watches() -> None:
+    """Then the kernel goes round by __traceiter_cap_capable, which is no part of the check."""
+    with causes.actor("checked") as actor:
+        with (
+            pyebpf.capable(pid=actor.pid, all_checks=True),
+            pyebpf.capable(pid=actor.pid, all_checks=True, kernel_stack=True) as session,
+        ):
+            causes.denied(actor)  # to fork, checks of the actor's own, which aren't audited
+            event, *_ = session.drain()
+        assert event.kernel_stack and not event.kernel_stack[0].name.startswith("__trace"), event.kernel_stack
+
+
 def not_the_function() -> bool:
     """Only the tracepoint can be seen: it doesn't tell what a check is for."""
     with Hooks() as hooks:

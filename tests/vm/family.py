@@ -360,7 +360,8 @@ def main(arguments: Sequence[str]) -> int:
                 good, numbers, remarks = judged(line, stage)
                 wrong += not good
                 print(f"{name:24} {way:5} {numbers:25}  {'' if good else 'WRONG '}{remarks}", flush=True)
-                most = way if "--best" in arguments else max(most, ways.most)
+                if "--best" not in arguments and numbers != "refused":
+                    most = max(most, ways.most)
                 way += 1
     print(f"{wrong} wrong", flush=True)
     return int(wrong > 0)
