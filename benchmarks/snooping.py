@@ -28,6 +28,7 @@ LIMIT = 15  # seconds that a tool has to show its first event
 _PACE_US = 1000
 _BURSTS = 5
 _SETTLED = 0.3  # seconds without a new line: everything was shown
+_LONGEST = 5  # seconds that it has for that
 
 # What bpftrace's users write where its own tool of that name wants a kernel probe, or there is none.
 _STATE = "tracepoint:sock:inet_sock_set_state "
@@ -270,8 +271,10 @@ def _wait_for(tool: Tool, events: Events) -> None:
 
 
 def _settle(tool: Tool) -> None:
+    """Until it has been silent for a moment; on a system where others are busy it never is."""
     size, since = -1, time.monotonic()
-    while time.monotonic() - since < _SETTLED:
+    until = since + _LONGEST
+    while time.monotonic() < min(since + _SETTLED, until):
         now = tool.size()
         if now != size:
             size, since = now, time.monotonic()

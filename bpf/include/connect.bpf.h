@@ -70,7 +70,7 @@ static __always_inline void connect_tell(const struct actor *who, const struct f
 	submit(event);
 }
 
-SEC("tp_btf/inet_sock_set_state")
+SEC("raw_tp/inet_sock_set_state")
 int BPF_PROG(on_state, struct sock *sk, int old, int new)
 {
 	__u64 key = (__u64)sk;
@@ -80,7 +80,7 @@ int BPF_PROG(on_state, struct sock *sk, int old, int new)
 	__u64 pid_tgid;
 	__u32 error;
 
-	if (sk->sk_protocol != IPPROTO_TCP)
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	if (new == TCP_SYN_SENT) {
 		call = connect_call_of(key);
@@ -100,7 +100,7 @@ int BPF_PROG(on_state, struct sock *sk, int old, int new)
 	attempt = bpf_map_lookup_elem(&attempts, &key);
 	if (!attempt)
 		return 0;
-	error = new == TCP_ESTABLISHED ? 0 : sk->sk_err;
+	error = new == TCP_ESTABLISHED ? 0 : BPF_CORE_READ(sk, sk_err);
 	if (new != TCP_ESTABLISHED && !error) {
 		if (connect_call_of(key)) /* its end tells why */
 			return 0;

@@ -130,22 +130,22 @@ static __always_inline int prime(struct bpf_iter__task_file *ctx, bool scoped)
 	owner.tid = owner.tgid;
 	owner.uid = BPF_CORE_READ(task, real_cred, uid.val);
 	owner.wanted = task_wanted(task, owner.tgid, owner.uid, scoped);
-	bpf_probe_read_kernel_str(owner.comm, sizeof(owner.comm), task->group_leader->comm);
+	BPF_CORE_READ_STR_INTO(&owner.comm, task, group_leader, comm);
 	owner_put(sk, &owner, BPF_NOEXIST); /* of several holders the first; who just got it knows better */
 	return 0;
 }
 
 /*
- * Run once, after the others are attached: enters the sockets that are open already. Of two programs, because libbpf
- * looks up each kernel structure of a program it loads, a millisecond each: six are only for PID namespaces and cgroups.
+ * Run once, after the others are attached: enters the sockets that are open already. Two programs, because libbpf looks
+ * up each kernel structure of a program it loads, and the kernel checks it: half is for PID namespaces and cgroups only.
  */
-SEC("iter/task_file")
+SEC("raw_tp/bpf_iter_task_file")
 int prime_owners(struct bpf_iter__task_file *ctx)
 {
 	return prime(ctx, false);
 }
 
-SEC("iter/task_file")
+SEC("raw_tp/bpf_iter_task_file")
 int prime_owners_scoped(struct bpf_iter__task_file *ctx)
 {
 	return prime(ctx, true);

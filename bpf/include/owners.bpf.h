@@ -6,11 +6,11 @@
 #include "accept.bpf.h"
 #include "owner.bpf.h"
 
-SEC("tp_btf/inet_sock_set_state")
+SEC("raw_tp/inet_sock_set_state")
 int BPF_PROG(owner_begins, struct sock *sk, int old, int new)
 {
 	/* connect(2) and listen(2): the current process calls them. */
-	if (old == TCP_CLOSE && (new == TCP_SYN_SENT || new == TCP_LISTEN) && sk->sk_protocol == IPPROTO_TCP)
+	if (old == TCP_CLOSE && (new == TCP_SYN_SENT || new == TCP_LISTEN) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP)
 		owner_here(sk);
 	return 0;
 }
@@ -21,7 +21,7 @@ static int accepted(struct sock *sk)
 	return 0;
 }
 
-SEC("tp_btf/tcp_destroy_sock")
+SEC("raw_tp/tcp_destroy_sock")
 int BPF_PROG(owner_ends, struct sock *sk)
 {
 	owner_forget(sk);

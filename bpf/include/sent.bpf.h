@@ -7,10 +7,10 @@
 #define __PYEBPF_SENT_BPF_H
 
 /* Linux 6.3, 6e6eda44b939 ("sock: add tracepoint for send recv length"); 6.5 sends files and pipes that way too. */
-SEC("tp_btf/sock_send_length")
+SEC("raw_tp/sock_send_length")
 int BPF_PROG(on_send_length, struct sock *sk, int ret, int flags)
 {
-	if (ret > 0 && sk->sk_protocol == IPPROTO_TCP)
+	if (ret > 0 && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP)
 		sent(sk, ret);
 	return 0;
 }

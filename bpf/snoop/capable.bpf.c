@@ -98,7 +98,7 @@ int BPF_PROG(on_function, const struct cred *cred, struct user_namespace *namesp
 }
 
 /* Since Linux 6.14. The options are not among its arguments. */
-SEC("tp_btf/cap_capable")
+SEC("raw_tp/cap_capable")
 int BPF_PROG(on_tracepoint, const struct cred *cred, struct user_namespace *target, struct user_namespace *capable,
 	     int capability, int result)
 {

@@ -59,25 +59,25 @@ static __always_inline int ends(__u64 pages, __u32 cause)
 	return 0;
 }
 
-SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
+SEC("raw_tp/mm_vmscan_direct_reclaim_begin")
 int system_begins(void *ctx)
 {
 	return begins();
 }
 
-SEC("tp_btf/mm_vmscan_direct_reclaim_end")
+SEC("raw_tp/mm_vmscan_direct_reclaim_end")
 int BPF_PROG(system_ends, unsigned long pages)
 {
 	return ends(pages, CAUSE_SYSTEM);
 }
 
-SEC("tp_btf/mm_vmscan_memcg_reclaim_begin")
+SEC("raw_tp/mm_vmscan_memcg_reclaim_begin")
 int cgroup_begins(void *ctx)
 {
 	return begins();
 }
 
-SEC("tp_btf/mm_vmscan_memcg_reclaim_end")
+SEC("raw_tp/mm_vmscan_memcg_reclaim_end")
 int BPF_PROG(cgroup_ends, unsigned long pages)
 {
 	return ends(pages, CAUSE_CGROUP);

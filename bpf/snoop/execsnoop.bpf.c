@@ -76,7 +76,7 @@ static __always_inline void started(struct linux_binprm *bprm, __u32 ppid, __u64
 	submit(event);
 }
 
-SEC("tp_btf/sched_process_exec")
+SEC("raw_tp/sched_process_exec")
 int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
 	__u64 caller = bpf_get_current_pid_tgid() >> 32 << 32 | (__u32)old_pid;

@@ -223,21 +223,21 @@ int BPF_PROG(on_rename, struct inode *dir, struct dentry *dentry, struct inode *
 }
 
 /* ... or where the file system notes the time of the change: since Linux 6.13. */
-SEC("tp_btf/inode_set_ctime_to_ts")
+SEC("raw_tp/inode_set_ctime_to_ts")
 int BPF_PROG(on_time_set, struct inode *inode)
 {
 	in_play(inode);
 	return 0;
 }
 
-SEC("tp_btf/ctime_ns_xchg")
+SEC("raw_tp/ctime_ns_xchg")
 int BPF_PROG(on_time_changed, struct inode *inode)
 {
 	in_play(inode);
 	return 0;
 }
 
-SEC("tp_btf/ctime_xchg_skip")
+SEC("raw_tp/ctime_xchg_skip")
 int BPF_PROG(on_time_kept, struct inode *inode)
 {
 	in_play(inode);

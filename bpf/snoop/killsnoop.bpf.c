@@ -94,7 +94,7 @@ forget:
  * `info` is 0 or 1 for signals without one, and no pointer in the verifier's eyes since Linux 7.2: it is read from the
  * context's memory.
  */
-SEC("tp_btf/signal_generate")
+SEC("raw_tp/signal_generate")
 int BPF_PROG(on_signal, int signal, void *unused_info, struct task_struct *task, int to_group, int outcome)
 {
 	__u64 thread = bpf_get_current_pid_tgid(), info = 0;

@@ -73,7 +73,7 @@ static __always_inline void spend(struct congestion *congestion, __u8 state, __u
 	}
 }
 
-SEC("tp_btf/tcp_cong_state_set")
+SEC("raw_tp/tcp_cong_state_set")
 int BPF_PROG(on_congestion, struct sock *sk, __u8 new)
 {
 	__u8 old = BPF_CORE_READ_BITFIELD_PROBED((struct inet_connection_sock *)sk, icsk_ca_state);
@@ -117,7 +117,7 @@ int BPF_PROG(on_congestion, struct sock *sk, __u8 new)
 	return 0;
 }
 
-SEC("tp_btf/inet_sock_set_state")
+SEC("raw_tp/inet_sock_set_state")
 int BPF_PROG(on_state, struct sock *sk, int old, int new)
 {
 	__u64 now = bpf_ktime_get_ns(), key = (__u64)sk;
@@ -125,7 +125,7 @@ int BPF_PROG(on_state, struct sock *sk, int old, int new)
 	struct flow flow;
 	int error; /* before Linux 6.4 not sign-extended to a long */
 
-	if (sk->sk_protocol != IPPROTO_TCP)
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	if (new == TCP_SYN_SENT || new == TCP_SYN_RECV || new == TCP_ESTABLISHED) {
 		error = bpf_map_update_elem(&begun, &key, &now, BPF_NOEXIST);

@@ -139,7 +139,7 @@ static __always_inline __u32 netns_of(struct sk_buff *skb, struct sock *sk)
 	return device ? BPF_CORE_READ(device, nd_net.net, ns.inum) : 0;
 }
 
-SEC("tp_btf/kfree_skb")
+SEC("raw_tp/kfree_skb")
 int on_drop(unsigned long long *ctx)
 {
 	struct sk_buff *skb = (struct sk_buff *)ctx[0];

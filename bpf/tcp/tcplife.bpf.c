@@ -93,13 +93,13 @@ static __always_inline void show(struct sock *sk, const struct life *life, int s
 	submit(event);
 }
 
-SEC("tp_btf/inet_sock_set_state")
+SEC("raw_tp/inet_sock_set_state")
 int BPF_PROG(on_state, struct sock *sk, int old, int new)
 {
 	__u64 key = (__u64)sk;
 	struct life *life;
 
-	if (sk->sk_protocol != IPPROTO_TCP || old == new)
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP || old == new)
 		return 0;
 	switch (new) {
 	case TCP_SYN_SENT:

@@ -102,7 +102,7 @@ static __always_inline __u32 sequence_of(struct sk_buff *skb)
 	return BPF_CORE_READ((struct tcp_skb_cb *)&skb->cb, seq);
 }
 
-SEC("tp_btf/tcp_retransmit_skb")
+SEC("raw_tp/tcp_retransmit_skb")
 int on_retransmit(unsigned long long *ctx)
 {
 	struct sk_buff *skb = (struct sk_buff *)ctx[1];
@@ -116,7 +116,7 @@ int on_retransmit(unsigned long long *ctx)
 		    sequence_of(skb), error);
 }
 
-SEC("tp_btf/tcp_retransmit_synack")
+SEC("raw_tp/tcp_retransmit_synack")
 int on_synack(unsigned long long *ctx)
 {
 	struct sock *listener = (struct sock *)ctx[0], *request = (struct sock *)ctx[1];

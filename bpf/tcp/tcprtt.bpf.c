@@ -42,7 +42,7 @@ static __always_inline bool same(const __u8 *address, const volatile __u8 *only)
 	return ours[0] == ((const volatile __u64 *)only)[0] && ours[1] == ((const volatile __u64 *)only)[1];
 }
 
-SEC("tp_btf/tcp_probe")
+SEC("raw_tp/tcp_probe")
 int BPF_PROG(on_received, struct sock *sk)
 {
 	__u32 rtt = BPF_CORE_READ((struct tcp_sock *)sk, srtt_us) >> 3;

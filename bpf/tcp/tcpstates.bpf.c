@@ -52,13 +52,13 @@ static __always_inline void show(struct sock *sk, int old, int new, __u64 now, _
 	submit(event);
 }
 
-SEC("tp_btf/inet_sock_set_state")
+SEC("raw_tp/inet_sock_set_state")
 int BPF_PROG(on_state, struct sock *sk, int old, int new)
 {
 	__u64 key = (__u64)sk, now = bpf_ktime_get_ns();
 	__u64 *since;
 
-	if (sk->sk_protocol != IPPROTO_TCP || old == new)
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP || old == new)
 		return 0;
 	if (old == TCP_CLOSE)
 		owner_here(sk); /* connect() and listen() */
@@ -76,7 +76,7 @@ int BPF_PROG(on_state, struct sock *sk, int old, int new)
 	return 0;
 }
 
-SEC("tp_btf/tcp_destroy_sock")
+SEC("raw_tp/tcp_destroy_sock")
 int BPF_PROG(on_destroy, struct sock *sk)
 {
 	__u64 key = (__u64)sk;

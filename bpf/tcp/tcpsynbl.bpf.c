@@ -109,7 +109,7 @@ int BPF_KPROBE(on_ack6_kprobe, struct sock *sk, struct sk_buff *skb, struct requ
  * Where functions can't be traced: the connection's socket is a copy of the listener's, and nobody changes what it says
  * of the queue. What the queue had no room for never comes here.
  */
-SEC("tp_btf/inet_sock_set_state")
+SEC("raw_tp/inet_sock_set_state")
 int BPF_PROG(on_established, struct sock *sk, int old, int new)
 {
 	struct port_key key = {};
@@ -159,13 +159,13 @@ static __always_inline void look(struct sock *sk, bool begins)
 		COUNT_EVENT(untracked);
 }
 
-SEC("tp_btf/inet_sock_set_state")
+SEC("raw_tp/inet_sock_set_state")
 int BPF_PROG(on_listen, struct sock *sk, int old, int new)
 {
 	__u64 key = (__u64)sk;
 	struct listener *found;
 
-	if (sk->sk_protocol != IPPROTO_TCP)
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	if (new == TCP_LISTEN)
 		look(sk, true);
@@ -179,7 +179,7 @@ int BPF_PROG(on_listen, struct sock *sk, int old, int new)
 }
 
 /* Run at the beginning, and before each report. */
-SEC("iter/task_file")
+SEC("raw_tp/bpf_iter_task_file")
 int prime_listeners(struct bpf_iter__task_file *ctx)
 {
 	struct sock *sk;

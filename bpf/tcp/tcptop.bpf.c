@@ -104,7 +104,7 @@ static __always_inline void remember(struct sock *sk, __u64 flags)
  * Each time that data has been taken, by whatever means: recv(2), splice(2), zero-copy, by the kernel itself. How much
  * is the difference in position, so what is only looked at (MSG_PEEK) doesn't count. The socket is locked.
  */
-SEC("tp_btf/tcp_rcv_space_adjust")
+SEC("raw_tp/tcp_rcv_space_adjust")
 int BPF_PROG(on_received, struct sock *sk)
 {
 	__u64 key = (__u64)sk;
@@ -123,15 +123,15 @@ int BPF_PROG(on_received, struct sock *sk)
 	return 0;
 }
 
-SEC("tp_btf/inet_sock_set_state")
+SEC("raw_tp/inet_sock_set_state")
 int BPF_PROG(on_state, struct sock *sk, int old, int new)
 {
-	if (new == TCP_ESTABLISHED && sk->sk_protocol == IPPROTO_TCP)
+	if (new == TCP_ESTABLISHED && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP)
 		remember(sk, BPF_ANY);
 	return 0;
 }
 
-SEC("tp_btf/tcp_destroy_sock")
+SEC("raw_tp/tcp_destroy_sock")
 int BPF_PROG(on_destroy, struct sock *sk)
 {
 	__u64 key = (__u64)sk;
@@ -141,7 +141,7 @@ int BPF_PROG(on_destroy, struct sock *sk)
 }
 
 /* Run once, after the others are attached. */
-SEC("iter/task_file")
+SEC("raw_tp/bpf_iter_task_file")
 int prime_positions(struct bpf_iter__task_file *ctx)
 {
 	struct sock *sk = ctx->task && ctx->file ? tcp_socket_of(ctx->file) : NULL;

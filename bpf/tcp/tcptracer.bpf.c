@@ -85,12 +85,12 @@ static __always_inline bool is_end(int old, int new)
 	return false;
 }
 
-SEC("tp_btf/inet_sock_set_state")
+SEC("raw_tp/inet_sock_set_state")
 int BPF_PROG(on_state, struct sock *sk, int old, int new)
 {
 	struct owner *owner;
 
-	if (sk->sk_protocol != IPPROTO_TCP)
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	if (new == TCP_SYN_SENT) {
 		owner_here_as(sk, OWNER_CONNECTS);
@@ -104,12 +104,12 @@ int BPF_PROG(on_state, struct sock *sk, int old, int new)
 	/* What nobody has accepted yet has no struct socket. */
 	if (!is_end(old, new) || !BPF_CORE_READ(sk, sk_socket))
 		return 0;
-	if (new == TCP_CLOSE && !(sk->sk_shutdown & 2) && sk->sk_err) /* the peer's reset, or nothing came for too long */
-		return tell_owner(sk, owner_of(sk), TRACER_ENDED, sk->sk_err);
+	if (new == TCP_CLOSE && !(BPF_CORE_READ(sk, sk_shutdown) & 2) && BPF_CORE_READ(sk, sk_err)) /* the peer's reset, or nothing came for too long */
+		return tell_owner(sk, owner_of(sk), TRACER_ENDED, BPF_CORE_READ(sk, sk_err));
 	return tell_here(sk, TRACER_CLOSED);
 }
 
-SEC("tp_btf/tcp_destroy_sock")
+SEC("raw_tp/tcp_destroy_sock")
 int BPF_PROG(on_destroy, struct sock *sk)
 {
 	owner_forget(sk);

@@ -43,6 +43,7 @@ LINK_CREATE = 28
 ITER_CREATE = 33
 
 PROG_TYPE_KPROBE = 2
+PROG_TYPE_TRACING = 26
 MAP_TYPE_RINGBUF = 27
 
 TRACE_ITER = 28  # the attach type of an iterator
@@ -69,8 +70,20 @@ def bpf_inout(command: int, attr: Any, size: int) -> int:
     return libbpf.syscall(_numbers().bpf, command, libbpf.address(attr), size)
 
 
-def load_program(instructions: bytes, *, attach_type: int = 0, name: str = "", sleepable: bool = False) -> int:
-    """Loads a kprobe-type program (uprobes have no type of their own) from finished instructions.
+def load_program(
+    instructions: bytes,
+    *,
+    kind: int = PROG_TYPE_KPROBE,
+    attach_type: int = 0,
+    name: str = "",
+    sleepable: bool = False,
+    attach_to: int = 0,
+) -> int:
+    """Loads a program from finished instructions.
+
+    Args:
+        kind: its type. Uprobes have none of their own: they are kprobes.
+        attach_to: the kernel's function it belongs to, by its number in the kernel's type information.
 
     Returns:
         a file descriptor, or ``-errno``.
@@ -79,8 +92,8 @@ def load_program(instructions: bytes, *, attach_type: int = 0, name: str = "", s
     new = libbpf.ffi.new
     code, license_ = new("char[]", instructions), new("char[]", b"Dual BSD/GPL")
     attr = struct.pack(
-        "<IIQQIIQII16sII",
-        PROG_TYPE_KPROBE,
+        "<IIQQIIQII16sIIIIQIIQII",
+        kind,
         len(instructions) // 8,
         libbpf.address(code),
         libbpf.address(license_),
@@ -89,6 +102,8 @@ def load_program(instructions: bytes, *, attach_type: int = 0, name: str = "", s
         name.encode()[:15],
         0,  # prog_ifindex
         attach_type,
+        *(0, 0, 0, 0, 0, 0),  # prog_btf_fd, func_info_rec_size, func_info, func_info_cnt, line_info_rec_size, line_info
+        *(0, attach_to),  # line_info_cnt, attach_btf_id
     )
     return bpf(PROG_LOAD, attr)
 

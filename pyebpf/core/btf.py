@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import struct
 from collections import namedtuple
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pyebpf.errors import BinaryError
 
 _MAGIC = 0xEB9F
 
-_INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF = range(1, 9)
-_VOLATILE, _CONST, _RESTRICT, _FUNC, _FUNC_PROTO, _VAR, _DATASEC, _FLOAT, _DECL_TAG, _TYPE_TAG, _ENUM64 = range(9, 20)
+_INT, PTR, ARRAY, STRUCT, UNION, ENUM, _FWD, _TYPEDEF = range(1, 9)
+_VOLATILE, _CONST, _RESTRICT, FUNC, _FUNC_PROTO, _VAR, _DATASEC, _FLOAT, _DECL_TAG, _TYPE_TAG, ENUM64 = range(9, 20)
 
-_MODIFIERS = frozenset((_TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _TYPE_TAG))
+MODIFIERS = frozenset((_TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _TYPE_TAG))
 # What follows the 12-byte header of a type, in bytes: fixed, and for each of its vlen entries.
-_TRAILER = {
-    _INT: (4, 0), _PTR: (0, 0), _ARRAY: (12, 0), _STRUCT: (0, 12), _UNION: (0, 12), _ENUM: (0, 8), _FWD: (0, 0),
-    _TYPEDEF: (0, 0), _VOLATILE: (0, 0), _CONST: (0, 0), _RESTRICT: (0, 0), _FUNC: (0, 0), _FUNC_PROTO: (0, 8),
-    _VAR: (4, 0), _DATASEC: (0, 12), _FLOAT: (0, 0), _DECL_TAG: (4, 0), _TYPE_TAG: (0, 0), _ENUM64: (0, 12),
+TRAILER = {
+    _INT: (4, 0), PTR: (0, 0), ARRAY: (12, 0), STRUCT: (0, 12), UNION: (0, 12), ENUM: (0, 8), _FWD: (0, 0),
+    _TYPEDEF: (0, 0), _VOLATILE: (0, 0), _CONST: (0, 0), _RESTRICT: (0, 0), FUNC: (0, 0), _FUNC_PROTO: (0, 8),
+    _VAR: (4, 0), _DATASEC: (0, 12), _FLOAT: (0, 0), _DECL_TAG: (4, 0), _TYPE_TAG: (0, 0), ENUM64: (0, 12),
 }  # fmt: skip
 
 _INTEGER_CODES = {(1, False): "B", (1, True): "b", (2, False): "H", (2, True): "h", (4, False): "I", (4, True): "i",
@@ -47,6 +47,40 @@ class Variable(NamedTuple):
     layout: Layout
 
 
+class _Shape(NamedTuple):
+    """How a type is unpacked.
+
+    Attributes:
+        code: for `struct`.
+        items: that this makes.
+        expression: Python for the value, of the tuple ``v`` of items, from an index on. No word of it is the type's.
+            One expression for a whole record takes half the time of a call for each part.
+        plain: an array of it is a slice of the items.
+        names: that expressions use.
+    """
+
+    code: str
+    items: int
+    expression: Callable[[int], str]
+    plain: bool
+    names: dict[str, Any]
+
+    def builder(self) -> Callable[[tuple[Any, ...]], Any]:
+        """What makes the value of the items."""
+        if self.plain:
+            return _first
+        build: Callable[[tuple[Any, ...]], Any] = eval(f"lambda v: {self.expression(0)}", self.names)
+        return build
+
+
+def _first(items: tuple[Any, ...]) -> Any:
+    return items[0]
+
+
+def _scalar(code: str) -> _Shape:
+    return _Shape(code, 1, lambda at: f"v[{at}]", True, {})
+
+
 class Layout:
     """How a C type lies in memory, and how to turn bytes into Python values and back.
 
@@ -58,18 +92,20 @@ class Layout:
         size: in bytes.
     """
 
-    __slots__ = ("_build", "_struct", "name", "size")
+    __slots__ = ("_build", "_shape", "_struct", "name", "size")
 
-    def __init__(self, name: str, code: str, build: Any) -> None:
+    def __init__(self, name: str, shape: _Shape) -> None:
         self.name = name
-        self._struct = struct.Struct("<" + code)
+        self._struct = struct.Struct("<" + shape.code)
         self.size = self._struct.size
-        self._build = build
+        self._shape = shape
+        self._build: Callable[[tuple[Any, ...]], Any] | None = None  # made when it is needed
 
     def unpack(self, buffer: Any, offset: int = 0) -> Any:
         """Decodes the value at an offset of a bytes-like object."""
-        values = iter(self._struct.unpack_from(buffer, offset))
-        return self._build(values)
+        if self._build is None:
+            self._build = self._shape.builder()
+        return self._build(self._struct.unpack_from(buffer, offset))
 
     def pack(self, value: Any) -> bytes:
         """Encodes a value: an int or bool, or (nested) sequences in the order of the C declaration."""
@@ -78,7 +114,7 @@ class Layout:
 
 def raw_layout(size: int) -> Layout:
     """The layout of so many bytes, as bytes."""
-    return Layout("", f"{size}s", next)
+    return Layout("", _scalar(f"{size}s"))
 
 
 def _flatten(value: Any) -> list[Any]:
@@ -122,15 +158,20 @@ class Btf:
         while position < end:
             name_offset, info, size_or_type = struct.unpack_from("<III", raw, position)
             kind, vlen = info >> 24 & 0x1F, info & 0xFFFF
-            if kind not in _TRAILER:
+            if kind not in TRAILER:
                 raise BinaryError(f"malformed BTF: unknown kind {kind}")
-            fixed, each = _TRAILER[kind]
+            fixed, each = TRAILER[kind]
             name = name_at(name_offset)
-            if kind in (_STRUCT, _UNION, _ENUM, _ENUM64, _DATASEC, _TYPEDEF) and name:
+            if kind in (STRUCT, UNION, ENUM, ENUM64, _DATASEC, _TYPEDEF) and name:
                 self._by_name.setdefault(name, len(self._types))
             self._types.append(_Type(kind, name, size_or_type, vlen, position + 12))
             position += 12 + fixed + each * vlen
         self._name_at = name_at
+
+    def kind_and_name(self, type_id: int) -> tuple[int, str]:
+        """A type's kind (``BTF_KIND_…``) and its name, "" without one."""
+        found = self._types[type_id]
+        return found.kind, found.name
 
     def layout(self, name: str) -> Layout:
         """The layout of a structure or typedef by name.
@@ -147,16 +188,16 @@ class Btf:
         known = self._layouts.get(type_id)
         if known is None:
             try:
-                code, build = self._compile(type_id, 0)
+                shape = self._compile(type_id, 0, {"new": tuple.__new__})
             except (struct.error, IndexError, KeyError, ValueError) as error:
                 raise BinaryError(f"malformed BTF: type {type_id}: {error}") from None
-            known = self._layouts[type_id] = Layout(self._types[type_id].name, code, build)
+            known = self._layouts[type_id] = Layout(self._types[type_id].name, shape)
         return known
 
     def enumerators(self, name: str) -> dict[str, int]:
         """The members of an enum by its name."""
         kind = self._types[self._by_name[name]]
-        step, code = (8, "<Ii") if kind.kind == _ENUM else (12, "<IQ")
+        step, code = (8, "<Ii") if kind.kind == ENUM else (12, "<IQ")
         members = {}
         for index in range(kind.vlen):
             name_offset, value = struct.unpack_from(code, self._raw, kind.position + index * step)
@@ -181,7 +222,7 @@ class Btf:
         codes, position, left = [], 0, list(wanted)
         for member, type_id, bits in self._members(kind):
             if left and member == left[0]:
-                code = self._compile(type_id, 0)[0]
+                code = self._compile(type_id, 0, {}).code
                 codes.append(f"{bits // 8 - position}x{code}")
                 position = bits // 8 + struct.calcsize("<" + code)
                 del left[0]
@@ -212,62 +253,81 @@ class Btf:
     def _resolve(self, type_id: int) -> _Type:
         for _ in range(32):
             kind = self._types[type_id]
-            if kind.kind not in _MODIFIERS:
+            if kind.kind not in MODIFIERS:
                 return kind
             type_id = kind.size_or_type
         raise BinaryError("malformed BTF: a type refers to itself")
 
-    def _compile(self, type_id: int, depth: int) -> tuple[str, Any]:
-        """Returns a struct format and a function that builds the value from an iterator over the unpacked items."""
+    def _compile(self, type_id: int, depth: int, names: dict[str, Any]) -> _Shape:
+        """How a type is unpacked.
+
+        Args:
+            names: of the whole expression; the type's own are added.
+        """
         if depth > 16:
             raise BinaryError("malformed BTF: types are nested too deeply")
         kind = self._resolve(type_id)
         if kind.kind == _INT:
             encoding = struct.unpack_from("<I", self._raw, kind.position)[0] >> 24
             if encoding & 4:  # BTF_INT_BOOL
-                return "?", next
+                return _scalar("?")
             code = _INTEGER_CODES.get((kind.size_or_type, bool(encoding & 1)))
-            return (code, next) if code else (f"{kind.size_or_type}s", next)
-        if kind.kind in (_ENUM, _ENUM64):
-            return _INTEGER_CODES[(kind.size_or_type, kind.kind == _ENUM)], next
-        if kind.kind == _PTR:
-            return "Q", next
+            return _scalar(code or f"{kind.size_or_type}s")
+        if kind.kind in (ENUM, ENUM64):
+            return _scalar(_INTEGER_CODES[(kind.size_or_type, kind.kind == ENUM)])
+        if kind.kind == PTR:
+            return _scalar("Q")
         if kind.kind == _FLOAT:
-            return {4: "f", 8: "d"}[kind.size_or_type], next
-        if kind.kind == _ARRAY:
-            return self._compile_array(kind, depth)
-        if kind.kind == _STRUCT:
-            return self._compile_struct(kind, depth)
-        if kind.kind == _UNION:
-            return f"{kind.size_or_type}s", next
+            return _scalar({4: "f", 8: "d"}[kind.size_or_type])
+        if kind.kind == ARRAY:
+            return self._compile_array(kind, depth, names)
+        if kind.kind == STRUCT:
+            return self._compile_struct(kind, depth, names)
+        if kind.kind == UNION:
+            return _scalar(f"{kind.size_or_type}s")
         raise BinaryError(f"BTF type {kind.name!r} has no layout")
 
-    def _compile_array(self, kind: _Type, depth: int) -> tuple[str, Any]:
+    def _compile_array(self, kind: _Type, depth: int, names: dict[str, Any]) -> _Shape:
         element, _index, count = struct.unpack_from("<III", self._raw, kind.position)
         resolved = self._resolve(element)
         if resolved.kind == _INT and resolved.size_or_type == 1 and resolved.name == "char":
-            return f"{count}s", lambda values: next(values).split(b"\0", 1)[0]
+            return _Shape(f"{count}s", 1, lambda at: f'v[{at}].partition(b"\\0")[0]', False, names)
         if resolved.kind == _INT and resolved.size_or_type == 1 and resolved.name == "unsigned char":
-            return f"{count}s", next
-        code, build = self._compile(element, depth + 1)
-        if count * max(1, struct.calcsize("<" + code)) > 1 << 20:
+            return _scalar(f"{count}s")
+        one = self._compile(element, depth + 1, names)
+        if count * max(1, struct.calcsize("<" + one.code)) > 1 << 20:
             raise BinaryError("a BTF array larger than 1 MiB")
-        return code * count, lambda values: tuple([build(values) for _ in range(count)])
+        code, items, step = one.code * count, one.items * count, one.items
+        if one.plain:
+            return _Shape(code, items, lambda at: f"v[{at}:{at + items}]", False, names)
+        build = f"build{len(names)}"
+        names[build] = one.builder()
+        each = f"{build}(v[i:i + {step}])"
+        return _Shape(
+            code, items, lambda at: f"tuple([{each} for i in range({at}, {at + items}, {step})])", False, names
+        )
 
-    def _compile_struct(self, kind: _Type, depth: int) -> tuple[str, Any]:
-        code, position = "", 0
-        names, builders = [], []
+    def _compile_struct(self, kind: _Type, depth: int, names: dict[str, Any]) -> _Shape:
+        code, position, items = "", 0, 0
+        fields = []
+        shapes: list[tuple[int, _Shape]] = []
         for name, type_id, bits in self._members(kind):
             if bits & 7 or bits >> 24:
                 raise BinaryError(f"struct {kind.name}: bit fields are not supported")
-            member_code, build = self._compile(type_id, depth + 1)
+            member = self._compile(type_id, depth + 1, names)
             offset = bits // 8
-            code += f"{offset - position}x" * (offset > position) + member_code
-            position = offset + struct.calcsize("<" + member_code)
-            names.append(name)
-            builders.append(build)
+            code += f"{offset - position}x" * (offset > position) + member.code
+            position = offset + struct.calcsize("<" + member.code)
+            fields.append(name)
+            shapes.append((items, member))
+            items += member.items
         if kind.size_or_type < position:
             raise BinaryError(f"malformed BTF: struct {kind.name} is smaller than its members")
         code += f"{kind.size_or_type - position}x" * (kind.size_or_type > position)
-        record = namedtuple(kind.name if kind.name.isidentifier() else "record", names, rename=True)  # type: ignore[misc]
-        return code, lambda values: record._make([build(values) for build in builders])
+        record = f"record{len(names)}"
+        names[record] = namedtuple(kind.name if kind.name.isidentifier() else "record", fields, rename=True)
+
+        def expression(at: int) -> str:
+            return f"new({record}, ({''.join([f'{member.expression(at + first)}, ' for first, member in shapes])}))"
+
+        return _Shape(code, items, expression, False, names)

@@ -2,7 +2,7 @@
 """Attaching programs to the kernel's own events, as their sections say: tracepoints, functions, iterators.
 
 Sections are libbpf's: ``tp_btf/NAME``, ``raw_tp/NAME``, ``tp/CATEGORY/NAME``, ``fentry/FUNCTION``, ``fexit/FUNCTION``,
-``kprobe/FUNCTION``, ``kretprobe/FUNCTION``, ``iter/NAME``.
+``kprobe/FUNCTION``, ``kretprobe/FUNCTION``, ``iter/NAME``; and ``raw_tp/bpf_iter_NAME``, see `Program.as_iterator`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Hooks:
         """Why a program of this section can't be attached here; None: it can (as far as can be told before)."""
         kind, _, name = section.partition("/")
         check: Callable[[str], str | None] = {
-            "tp_btf": self._no_btf_tracepoint, "tp": self._no_tracepoint, "iter": self._no_iterator,
+            "tp_btf": self._no_raw_tracepoint, "raw_tp": self._no_raw_tracepoint,
+            "tp": self._no_tracepoint, "iter": self._no_iterator,
             "fentry": self._no_fentry, "fexit": self._no_fentry,
             "kprobe": self._no_kprobe, "kretprobe": self._no_kprobe,
         }.get(kind, lambda _: None)  # fmt: skip
@@ -70,7 +71,7 @@ class Hooks:
     def _in_btf(self, name: str) -> bool:
         return b"\0" + name.encode() + b"\0" in self.kernel_types()
 
-    def _no_btf_tracepoint(self, name: str) -> str | None:
+    def _no_raw_tracepoint(self, name: str) -> str | None:
         # A tracepoint's prototype is the typedef btf_trace_NAME.
         return None if self._in_btf(f"btf_trace_{name}") else f"this kernel has no tracepoint {name}"
 
@@ -157,7 +158,10 @@ def iterate(program: Program) -> bytes:
     Raises:
         AttachError: the kernel refused it, or it wrote more than 64 MiB.
     """
-    link = bpf.link_iterator(program.fd)
+    copy = program.as_iterator() if program.iterator else -1
+    link = bpf.link_iterator(program.fd if copy < 0 else copy)
+    if copy >= 0:
+        os.close(copy)  # the link holds it
     if link < 0:
         raise _failure(link, program)
     try:

@@ -15,6 +15,7 @@ from typing import Any
 
 from pyebpf.core import bpf, libbpf
 from pyebpf.core.btf import Btf, Variable
+from pyebpf.core.excerpt import excerpt_for, file_of
 from pyebpf.core.map import Map
 from pyebpf.errors import AttachError, LoadError, StateError, TargetNotFound
 
@@ -68,6 +69,35 @@ class Program:
         fd: int = libbpf.lib().bpf_program__fd(self.pointer)
         if fd < 0:
             raise StateError(f"program {self.name}: the object isn't loaded")
+        return fd
+
+    @property
+    def iterator(self) -> str:
+        """Of an iterator's program in a section "raw_tp/bpf_iter_…": the kernel's function; "" of all others."""
+        return self.section[7:] if self.section.startswith("raw_tp/bpf_iter_") else ""
+
+    def as_iterator(self) -> int:
+        """Loads a copy of the loaded program as the iterator it is.
+
+        From a section "iter/…" libbpf would, but it reads all of the kernel's types to look up a number.
+
+        Returns:
+            a file descriptor, the caller's to close.
+
+        Raises:
+            AttachError: the kernel has no such iterator, or refused the copy.
+        """
+        function = self._owner._kernel_functions.get(self.iterator)
+        if function is None:
+            raise AttachError(f"program {self.name}: this kernel has no iterator {self.iterator}")
+        library = libbpf.lib()
+        size = library.bpf_program__insn_cnt(self.pointer) * 8
+        code = bytes(libbpf.ffi.buffer(library.bpf_program__insns(self.pointer), size))
+        fd = bpf.load_program(
+            code, kind=bpf.PROG_TYPE_TRACING, attach_type=bpf.TRACE_ITER, name=self.name, attach_to=function
+        )
+        if fd < 0:
+            raise AttachError(f"program {self.name}: loading it as an iterator: {os.strerror(-fd)}", errno=-fd)
         return fd
 
     def copy_with_cookie(self, cookie: int) -> int:
@@ -155,11 +185,13 @@ class Object:
         rodata, data, bss: its variables; None where it has no such section.
     """
 
-    def __init__(self, image: bytes, name: str, kernel_types: bool = True) -> None:
+    def __init__(self, image: bytes, name: str, kernel_types: str = "all") -> None:
         library, ffi = libbpf.lib(), libbpf.ffi
         self.name = name
         self._image = image
-        self._no_types = -1 if kernel_types else _empty_btf()
+        self._kernel_types = kernel_types
+        self._types_fd = -1 if kernel_types == "all" else os.memfd_create("btf")  # filled when it is loaded
+        self._kernel_functions: dict[str, int] = {}
         self._loaded = False
         self._pointer = self._open()
         try:
@@ -206,9 +238,9 @@ class Object:
         name = ffi.new("char[]", self.name.encode())
         options.object_name = name
         custom_btf = ffi.new("char[]", os.fsencode(os.environ.get("PYEBPF_BTF", "")))
-        no_types = ffi.new("char[]", f"/proc/self/fd/{self._no_types}".encode())
-        if self._no_types >= 0:
-            options.btf_custom_path = no_types
+        types = ffi.new("char[]", f"/proc/self/fd/{self._types_fd}".encode())
+        if self._types_fd >= 0:
+            options.btf_custom_path = types
         elif os.environ.get("PYEBPF_BTF"):
             options.btf_custom_path = custom_btf
         if log is not None:
@@ -247,10 +279,20 @@ class Object:
             PermissionDenied: naming what is missing.
         """
         self._require_open("load")
+        if self._types_fd >= 0:
+            os.write(self._types_fd, self._types())
         code = libbpf.lib().bpf_object__load(self._pointer)
         if code:
             self._explain(code)
         self._loaded = True
+
+    def _types(self) -> bytes:
+        """What libbpf is to know of the kernel's types. Raises LoadError."""
+        if self._kernel_types == "none":
+            return file_of()
+        wanted = [one.iterator for one in self.programs.values() if one.iterator]
+        types, self._kernel_functions = excerpt_for(self.name, self._image, self.btf, wanted)
+        return types
 
     def _explain(self, code: int) -> None:
         """Loads once more with logs on, and raises what they say.
@@ -304,9 +346,9 @@ class Object:
         if self._pointer is not None:
             libbpf.lib().bpf_object__close(self._pointer)
             self._pointer = None
-        if self._no_types >= 0:
-            os.close(self._no_types)
-            self._no_types = -1
+        if self._types_fd >= 0:
+            os.close(self._types_fd)
+            self._types_fd = -1
 
     def __enter__(self) -> Object:
         return self
@@ -315,19 +357,12 @@ class Object:
         self.close()
 
 
-def _empty_btf() -> int:
-    """A file of type information without types. libbpf reads it instead of the kernel's: 20 ms less."""
-    fd = os.memfd_create("btf")
-    os.write(fd, struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 0, 0, 1) + b"\0")
-    return fd
-
-
-def open_bundled(name: str, *, kernel_types: bool = True) -> Object:
+def open_bundled(name: str, *, kernel_types: str = "all") -> Object:
     """Opens one of pyebpf's own objects (``pyebpf/objects/ARCH/NAME.bpf.o.gz``) for this machine.
 
     Args:
-        kernel_types: False: no program that will be loaded reads the kernel's structures, so that libbpf need not read
-            megabytes of type information.
+        kernel_types: what libbpf is given of the kernel's type information. "all": its megabytes, if a program that is
+            loaded needs any of it; "needed": see `pyebpf.core.excerpt`; "none": no program that is loaded needs any.
 
     Raises:
         Unsupported: pyebpf has no objects for this architecture.

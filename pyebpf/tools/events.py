@@ -102,7 +102,7 @@ class KernelEvents:
         kernel_types: bool = True,
     ) -> None:
         self.notes: list[str] = []
-        self.object = open_bundled(source, kernel_types=kernel_types)
+        self.object = open_bundled(source, kernel_types="needed" if kernel_types else "none")
         self._kernel_types = kernel_types
         self._hooks = Hooks()
         self._unproven: list[Need] = []
@@ -134,7 +134,7 @@ class KernelEvents:
             programs = [[self.object.programs[name] for name in names] for names in need.alternatives]
             # Without a choice there is nothing to look up, which takes milliseconds: loading fails if it isn't there.
             sure = len(programs) == 1 and not need.optional
-            if sure and all(program.section.startswith("tp_btf/") for program in programs[0]):
+            if sure and all(program.section.startswith("raw_tp/") for program in programs[0]):
                 used += [program.name for program in programs[0] if program.name not in used]
                 self._unproven.append(need)
                 continue

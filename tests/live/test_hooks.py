@@ -62,7 +62,7 @@ def test_functions_are_judged_by_what_the_kernel_can() -> None:
 
 def loaded(source: str, *names: str) -> Object:
     """A bundled object of which only these programs are loaded."""
-    obj = open_bundled(source)
+    obj = open_bundled(source, kernel_types="needed")
     for program in obj.programs.values():
         program.autoload = program.name in names
     obj.load()

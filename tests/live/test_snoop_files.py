@@ -335,7 +335,9 @@ def test_filelife_command(actor: traffic.Actor, tmp_path: Path) -> None:
     assert [record["type"] for record in records] == ["attached", "file", "end"]
     assert records[1]["path"] == f"{tmp_path}/a\nb" and records[1]["age_ns"] > 0
     with tracing.pyebpf("filelife", "-p", str(actor.pid)) as process:
-        causes.lives(actor, tmp_path / "a\nb")
+        made, removed = causes.lives(actor, tmp_path / "a\nb")
         lines = tracing.end(process).splitlines()
     assert lines[0].split() == ["TIME", "PID", "COMM", "AGE(s)", "FILE"]
-    assert lines[1].split()[1:] == [str(actor.pid), "filer", "0.00", f"{tmp_path}/a\\x0ab"] and len(lines) == 2
+    _, pid, comm, age, path = lines[1].split()
+    assert (pid, comm, path) == (str(actor.pid), "filer", f"{tmp_path}/a\\x0ab") and len(lines) == 2
+    assert age[-3] == "." and float(age) <= (removed["end"] - made["start"]) / 1e9 + 0.005

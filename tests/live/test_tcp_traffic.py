@@ -107,6 +107,7 @@ def test_a_life(net: traffic.Namespace, host: str, to: str, ip: int, before: boo
         theirs.send(997), ours.receive(997)
         closing = time.monotonic_ns()
         if how == "reset":
+            traffic.waits_for(lambda: not theirs.info()["unacked"])  # a reset acknowledges nothing
             ours.reset()
             theirs.close()
         elif how == "half-close":

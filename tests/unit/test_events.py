@@ -90,7 +90,6 @@ def verb(**_: object) -> None:
 
 TOOL = Tool(
     name="tool",
-    summary="",
     description="A tool.",
     verb=verb,
     kind="event",
