@@ -10,23 +10,15 @@ import errno
 import os
 import struct
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from pyebpf.core import libbpf
 
-
-class _Numbers(NamedTuple):
-    """System call numbers: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h."""
-
-    bpf: int
-    perf_event_open: int
-
-
-_NUMBERS = {"x86_64": _Numbers(321, 298), "aarch64": _Numbers(280, 241)}
-
-
-def _numbers() -> _Numbers:
-    return _NUMBERS.get(os.uname().machine, _Numbers(-1, -1))  # the kernel answers ENOSYS to -1
+# Numbers of system calls: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h. To -1 the kernel
+# answers ENOSYS.
+_MACHINE = os.uname().machine
+_BPF = {"x86_64": 321, "aarch64": 280}.get(_MACHINE, -1)
+_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}.get(_MACHINE, -1)
 
 
 MAP_CREATE = 0
@@ -67,7 +59,7 @@ def bpf(command: int, attr: bytes) -> int:
 
 def bpf_inout(command: int, attr: Any, size: int) -> int:
     """Calls bpf(2) with an attribute in a cffi buffer that the kernel may write to."""
-    return libbpf.syscall(_numbers().bpf, command, libbpf.address(attr), size)
+    return libbpf.syscall(_BPF, command, libbpf.address(attr), size)
 
 
 def load_program(
@@ -215,8 +207,7 @@ def _open_event(event_type: int, config: int, config1: int = 0, config2: int = 0
     attr = struct.pack("<IIQQQQQIIQQ", event_type, 112, config, *(0,) * 6, config1, config2)
     buffer = libbpf.ffi.new("char[]", attr.ljust(112, b"\0"))
     cpu = -1 if pid else 0  # without a process an event belongs to a CPU; a probe's program runs on all of them
-    number = _numbers().perf_event_open
-    return libbpf.syscall(number, libbpf.address(buffer), pid or -1, cpu, -1, _PERF_FLAG_FD_CLOEXEC)
+    return libbpf.syscall(_PERF_EVENT_OPEN, libbpf.address(buffer), pid or -1, cpu, -1, _PERF_FLAG_FD_CLOEXEC)
 
 
 def open_raw_tracepoint(program_fd: int, name: str = "") -> int:

@@ -32,13 +32,21 @@ class Map:
         self._pointer = pointer
         self.name: str = libbpf.ffi.string(library.bpf_map__name(pointer)).decode()
         self.type: int = library.bpf_map__type(pointer)
-        self.key, self.value = (
-            btf.layout_of(type_id) if btf and type_id else None
-            for type_id in (library.bpf_map__btf_key_type_id(pointer), library.bpf_map__btf_value_type_id(pointer))
-        )
+        self._btf = btf
+        self._key_type: int = library.bpf_map__btf_key_type_id(pointer)
+        self._value_type: int = library.bpf_map__btf_value_type_id(pointer)
         self._raw_key: Layout | None = None
         self._raw_value: Layout | None = None
         self._memory: mmap.mmap | None = None
+
+    # Looked up when asked for: most maps are the programs' own.
+    @property
+    def key(self) -> Layout | None:
+        return self._btf.layout_of(self._key_type) if self._btf and self._key_type else None
+
+    @property
+    def value(self) -> Layout | None:
+        return self._btf.layout_of(self._value_type) if self._btf and self._value_type else None
 
     @property
     def fd(self) -> int:
@@ -93,15 +101,17 @@ class Map:
         return self._pointer
 
     def _key_layout(self) -> Layout:
-        if self.key is not None:
-            return self.key
+        key = self.key
+        if key is not None:
+            return key
         if self._raw_key is None:
             self._raw_key = raw_layout(self.key_size)
         return self._raw_key
 
     def _value_layout(self) -> Layout:
-        if self.value is not None:
-            return self.value
+        value = self.value
+        if value is not None:
+            return value
         if self._raw_value is None:
             self._raw_value = raw_layout(self.value_size)
         return self._raw_value

@@ -140,9 +140,9 @@ def test_a_stream_in_both_directions_at_once(net: traffic.Namespace) -> None:
     with tcplife(netns=net.inode) as session:
         ours, theirs = traffic.connected(client, server, receive_buffer=4096)
         client.thread("reader"), server.thread("reader")
-        sending = ours.sending(2_000_003), theirs.sending(3_000_017)
-        received = theirs.receive(2_000_003, who="reader"), ours.receive(3_000_017, who="reader")
-        assert [reply["bytes"] for reply in received] == [2_000_003, 3_000_017]
+        sending = ours.sending(200_003), theirs.sending(300_017)
+        received = theirs.receive(200_003, who="reader"), ours.receive(300_017, who="reader")
+        assert [reply["bytes"] for reply in received] == [200_003, 300_017]
         for result in sending:
             result()
         ours.close(), theirs.receive(1), theirs.close()

@@ -174,7 +174,7 @@ TOOL = Tool(
     ),
     examples=(
         "pyebpf execsnoop -x                 # also programs that can't be started",
-        "pyebpf execsnoop -P 1234 -q         # by children of one process; arguments in quotation marks",
+        "pyebpf execsnoop -P 1234 -q         # by a process's children, quoted",
         "pyebpf execsnoop -l 'make|ninja'    # command lines that contain one of these",
     ),
 )  # fmt: skip

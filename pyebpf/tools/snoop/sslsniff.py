@@ -246,6 +246,6 @@ TOOL = Tool(
         "pyebpf sslsniff -p 1234 -l --handshake   # of one process, with latencies",
         "pyebpf sslsniff -c curl             # of programs called curl",
         "pyebpf sslsniff --command 'curl -s https://example.org'   # of a command",
-        "pyebpf sslsniff --extra-lib go:/usr/local/bin/server      # of a Go program too",
+        "pyebpf sslsniff --extra-lib go:/srv/server      # of a Go program too",
     ),
 )  # fmt: skip

@@ -95,6 +95,6 @@ TOOL = Tool(
     ),
     examples=(
         "pyebpf syncsnoop                    # who syncs",
-        "pyebpf syncsnoop -x -p 1234         # of one process, with how long each call took",
+        "pyebpf syncsnoop -x -p 1234         # of a process, with durations",
     ),
 )  # fmt: skip

@@ -126,7 +126,7 @@ TOOL = Tool(
     ),
     examples=(
         "pyebpf tcplife -p 1234        # one process's connections",
-        "pyebpf tcplife -stT           # comma-separated, with seconds and the time of day",
+        "pyebpf tcplife -stT           # comma-separated, with both times",
         "pyebpf tcplife -L 80,443      # of a web server",
         "pyebpf tcplife -c 'curl -s https://example.org'",
     ),

@@ -160,7 +160,7 @@ TOOL = Tool(
     columns=(),
     examples=(
         "pyebpf tcprtt -i 1 -d 10       # every second, ten times",
-        "pyebpf tcprtt -mTB             # ms, with the time, a histogram for each remote address",
-        "pyebpf tcprtt -P 443 -e        # of connections to port 443, with average and percentiles",
+        "pyebpf tcprtt -mTB             # ms, with the time, by remote address",
+        "pyebpf tcprtt -P 443 -e        # to port 443, with average, percentiles",
     ),
 )

@@ -134,7 +134,7 @@ TOOL = Tool(
     ),
     examples=(
         "pyebpf tcpstates -D 443       # connections to HTTPS servers",
-        "pyebpf tcpstates -stT         # comma-separated, with seconds and the time of day",
+        "pyebpf tcpstates -stT         # comma-separated, with both times",
         "pyebpf tcpstates -p 1234      # one process's sockets",
     ),
     columns=(

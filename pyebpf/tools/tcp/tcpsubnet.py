@@ -130,7 +130,7 @@ TOOL = Tool(
     ),
     letters={"json": "-J"},
     examples=(
-        "pyebpf tcpsubnet                            # to private networks, and the rest",
+        "pyebpf tcpsubnet                            # private networks, the rest",
         "pyebpf tcpsubnet -f K 10.80.0.0/24,::/0     # KB to a subnet, and over IPv6",
         "pyebpf tcpsubnet -i 5 -p 1234               # one process, every five seconds",
     ),

@@ -131,8 +131,7 @@ def tcpsynbl(
     notes = []
     if "on_established" in events.used:
         notes.append(
-            "kernel functions can't be traced here: a connection that finds its queue full isn't in the histogram, "
-            "only among those turned away"
+            "a connection that meets a full queue isn't in the histogram here, only among those turned away"
         )
         if by_owner:
             notes.append("of a port that several processes listen on, all connections are counted")
