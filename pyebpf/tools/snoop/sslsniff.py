@@ -121,7 +121,7 @@ def sslsniff(
         names += [name for name, used in zip(_HANDSHAKES, use) if used]
     place = Place(
         tuple(name for name, used in (("ssl", openssl), ("gnutls", gnutls)) if used),
-        ("*",) if openssl or scope.pids else (),
+        ("*", "node") if openssl or scope.pids else (),  # node holds OpenSSL itself; it may not run yet
         tuple(path for _, path in paths),
     )
     sought = tuple(
