@@ -97,7 +97,7 @@ def cause(tool: str) -> Any:
         "filelife": lambda: acts("file's life", lambda a, f: causes.lives(a, f / "x") and None),
         "syncsnoop": lambda: acts("fsync", lambda a, f: causes.syncs(a, "fsync", 999) and None),
         "bindsnoop": lambda: acts("bind", lambda a, f: causes.binds(a, "127.0.0.1", 0) and None),
-        "shmsnoop": lambda: acts("shmget … shmctl (6 calls)", lambda a, f: causes.segments(a) and None),
+        "shmsnoop": lambda: acts("life of a segment (6 calls)", lambda a, f: causes.segments(a) and None),
         "capable": lambda: acts("chroot", lambda a, f: causes.names(a, "chroot", "/") and None),
         "mountsnoop": lambda: acts("failing umount", lambda a, f: causes.unmounts(a, f / "no") and None),
         "threadsnoop": lambda: acts("thread", lambda a, f: causes.threads(a, 1) and None),

@@ -11,7 +11,7 @@ from pyebpf.core import bpf
 from pyebpf.core.hooks import Hooks, choose, iterate
 from pyebpf.core.object import Object, Program, open_bundled
 from pyebpf.core.ringbuf import RingBuffer
-from pyebpf.errors import LoadError, PermissionDenied, Unsupported
+from pyebpf.errors import AttachError, LoadError, PermissionDenied, Unsupported
 from pyebpf.tools.scope import Scope
 from pyebpf.tools.stream import Stream
 
@@ -119,8 +119,7 @@ class KernelEvents:
             scope.fill(self.object)
             if loaded:
                 loaded(self.object)
-            for name in self.used:
-                self._hooks.attach(self.object.programs[name])
+            self._attach()
             self._hooks.settle()
             for program in primes:
                 iterate(program)
@@ -132,7 +131,7 @@ class KernelEvents:
         used: list[str] = []
         for need in needs:
             programs = [[self.object.programs[name] for name in names] for names in need.alternatives]
-            # Without a choice there is nothing to look up, which takes milliseconds: loading fails if it isn't there.
+            # Without a choice nothing is looked up, which takes milliseconds: it can't be attached if it isn't there.
             sure = len(programs) == 1 and not need.optional
             if sure and all(program.section.startswith("raw_tp/") for program in programs[0]):
                 used += [program.name for program in programs[0] if program.name not in used]
@@ -175,14 +174,31 @@ class KernelEvents:
         except PermissionDenied:
             raise
         except LoadError:
-            if self._kernel_types:
-                self._hooks.kernel_types()
-            for need in self._unproven:
-                programs = [self.object.programs[name] for name in need.alternatives[0]]
-                against = choose(self._hooks, [programs])[1]
-                if against:
-                    raise self._unsupported(need, against) from None
+            self._look_for_what_is_missing()
             raise
+
+    def _attach(self) -> None:
+        """Attaches the programs. Where that fails as this kernel lacks something, says so."""
+        try:
+            for name in self.used:
+                self._hooks.attach(self.object.programs[name])
+        except AttachError:
+            self._look_for_what_is_missing()
+            raise
+
+    def _look_for_what_is_missing(self) -> None:
+        """Of what wasn't looked up before, as it is nearly always there.
+
+        Raises:
+            Unsupported: naming it.
+        """
+        if self._kernel_types:
+            self._hooks.kernel_types()
+        for need in self._unproven:
+            programs = [self.object.programs[name] for name in need.alternatives[0]]
+            against = choose(self._hooks, [programs])[1]
+            if against:
+                raise self._unsupported(need, against) from None
 
     def _unsupported(self, need: Need, against: Sequence[str]) -> Unsupported:
         return Unsupported(f"{self.object.name} can't see {need.what} here: {'; '.join(against)}", feature=need.what)

@@ -103,7 +103,8 @@ def tcpdrop(
     notes = []
     if not numbers:
         notes.append(
-            "this kernel doesn't tell why a packet is given up (Linux 5.17 does): some may have been used, not dropped"
+            "this kernel doesn't tell why a packet is given up (Linux 5.17 does): some may have been used, not "
+            "dropped, and what a connection itself throws away (not in its window, for instance) isn't seen"
         )
     layout = events.object.btf.layout("drop_event")
     most = events.object.btf.enumerators("drop_sizes")["DROP_FRAMES"]
