@@ -68,7 +68,7 @@ static __always_inline void owner_here(struct sock *sk)
 	owner_here_as(sk, OWNER_OTHER);
 }
 
-/* Call it when the socket is destroyed (tp_btf/tcp_destroy_sock). */
+/* Call it when the socket is destroyed (raw_tp/tcp_destroy_sock). */
 static __always_inline void owner_forget(struct sock *sk)
 {
 	__u64 key = (__u64)sk;

@@ -44,8 +44,8 @@ static __always_inline bool is_last(struct task_struct *task, struct task_struct
 }
 
 /*
- * Not tp_btf, whose programs can be preempted since Linux 7.0: another thread that ended on the same CPU meanwhile would
- * be missed. A tracepoint's perf event keeps others out.
+ * Not a raw tracepoint, whose programs can be preempted since Linux 7.0: another thread that ended on the same CPU
+ * meanwhile would be missed. A tracepoint's perf event keeps others out.
  */
 SEC("tp/sched/sched_process_exit")
 int on_exit(void *ctx)

@@ -3,7 +3,8 @@
 
 libbpf would read all of it, 5 MB and 130,000 types, and go through it for each structure: 25 ms of a start. An excerpt
 has the types that the object's relocations begin at, and what lies in them. Pointers lead nowhere in it, as libbpf only
-looks at that they are pointers. Excerpts are kept in /run/pyebpf, which is root's, until the kernel boots again.
+looks at that they are pointers. Excerpts are kept in /run/pyebpf, which is root's, until the kernel boots again;
+``PYEBPF_CACHE=0`` keeps none.
 
 Formats: Documentation/bpf/btf.rst, include/uapi/linux/btf.h.
 """
@@ -50,7 +51,7 @@ def excerpt_for(name: str, image: bytes, btf: Btf, functions: Sequence[str], fol
         LoadError: the kernel's type information can't be read.
     """
     custom = os.environ.get("PYEBPF_BTF")
-    key = b"" if custom else _key(image)
+    key = b"" if custom or os.environ.get("PYEBPF_CACHE") == "0" else _key(image)
     path = os.path.join(folder, f"{name}.types")
     found = _kept(path, key) if key else None
     if found is None:

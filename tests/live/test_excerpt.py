@@ -62,6 +62,14 @@ def test_it_is_kept(obj: Object, tmp_path: Path) -> None:
     Btf(made.types)
 
 
+def test_nothing_is_kept_where_that_is_not_wanted(
+    obj: Object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYEBPF_CACHE", "0")
+    folder = tmp_path / "kept"
+    assert excerpt(obj, folder).types and not folder.exists()
+
+
 def test_another_object_has_another(obj: Object, tmp_path: Path) -> None:
     excerpt(obj, tmp_path)
     with open_bundled("exitsnoop") as other:
