@@ -12,6 +12,7 @@ What values look like in the truth: tests/programs/go/signatures/main.go.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -139,3 +140,34 @@ def is_variant(value: dict[str, Any], seen: Any) -> bool:
     if not isinstance(seen, dict) or [*seen] != [name]:
         return False
     return same(value["$value"], seen[name][0] if isinstance(seen[name], list) else seen[name])
+
+
+def again_if_skipped(test: Any) -> Any:
+    """Runs a test of many events once more, twice at most, where it failed and a session said that the kernel skipped
+    runs of a program (`losses.missed`): what was skipped can't be shown."""
+    from pyebpf.errors import StateError
+    from pyebpf.tools.events import KernelSession
+
+    @functools.wraps(test)
+    def run(*arguments: Any, **keywords: Any) -> None:
+        for last in (False, False, True):
+            missed = []
+            close = KernelSession.close
+
+            def closing(session: KernelSession, close: Any = close, missed: list[int] = missed) -> None:
+                try:
+                    missed.append(session.losses.missed)
+                except StateError:  # it was closed before
+                    pass
+                close(session)
+
+            KernelSession.close = closing  # type: ignore[method-assign]
+            try:
+                return test(*arguments, **keywords)
+            except AssertionError:
+                if last or not any(missed):
+                    raise
+            finally:
+                KernelSession.close = close  # type: ignore[method-assign]
+
+    return run

@@ -78,6 +78,7 @@ int BPF_PROG(on_state, struct sock *sk, int old, int new)
 	struct actor *attempt, who;
 	struct flow flow;
 	__u64 pid_tgid;
+	bool connected;
 	__u32 error;
 
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
@@ -94,14 +95,22 @@ int BPF_PROG(on_state, struct sock *sk, int old, int new)
 			COUNT_EVENT(untracked);
 		return 0;
 	}
-	/* Two that connect to each other, or one to itself, pass through SYN_RECV. */
-	if ((old != TCP_SYN_SENT && old != TCP_SYN_RECV) || new == TCP_SYN_RECV)
+	if (old == TCP_LISTEN) { /* a new socket; what is remembered by its address is of one before */
+		bpf_map_delete_elem(&attempts, &key);
+		return 0;
+	}
+	/*
+	 * Two that connect to each other, or one to itself, pass through SYN_RECV. The answer may come while this program
+	 * is at work on the same CPU; the kernel skips it then, and a later change, or the end of connect(2), tells.
+	 */
+	if ((old != TCP_SYN_SENT && old != TCP_SYN_RECV && old != TCP_ESTABLISHED) || new == TCP_SYN_RECV)
 		return 0;
 	attempt = bpf_map_lookup_elem(&attempts, &key);
 	if (!attempt)
 		return 0;
-	error = new == TCP_ESTABLISHED ? 0 : BPF_CORE_READ(sk, sk_err);
-	if (new != TCP_ESTABLISHED && !error) {
+	connected = new == TCP_ESTABLISHED || old == TCP_ESTABLISHED;
+	error = connected ? 0 : BPF_CORE_READ(sk, sk_err);
+	if (!connected && !error) {
 		if (connect_call_of(key)) /* its end tells why */
 			return 0;
 		error = CONNECT_GIVEN_UP;
@@ -185,9 +194,15 @@ int exit_connect(struct syscall_exit *ctx)
 		return 0;
 	call = *found;
 	bpf_map_delete_elem(&connect_calls, &thread);
-	if (ctx->ret >= 0 || still_connects(ctx->ret))
+	if (still_connects(ctx->ret) || (ctx->ret >= 0 && !call.begun))
 		return 0;
 	attempt = bpf_map_lookup_elem(&attempts, &call.sk);
+	if (ctx->ret >= 0) { /* not told: see on_state */
+		if (attempt && flow_of((struct sock *)call.sk, &flow))
+			connect_tell(attempt, &flow, attempt->time, 0);
+		bpf_map_delete_elem(&attempts, &call.sk);
+		return 0;
+	}
 	if (call.begun && !attempt) /* told when the answer came */
 		return 0;
 	if (flow_asked((struct sock *)call.sk, (void *)call.address, &flow)) {

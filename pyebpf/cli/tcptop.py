@@ -14,7 +14,7 @@ from pyebpf.cli.transfers import TransferRun
 from pyebpf.output.text import safe
 from pyebpf.tools.tcp.tcptop import TOOL, Traffic, TrafficSession
 
-_CLEAR = "\033[H\033[2J\033[3J"  # to the upper left, erase the screen and what was scrolled out of it
+_CLEAR = "\033[H\033[2J"  # to the upper left, erase the screen; what was scrolled out of it stays
 
 
 def parser() -> argparse.ArgumentParser:

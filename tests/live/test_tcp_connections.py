@@ -264,6 +264,7 @@ def test_arguments_that_make_no_sense() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@tracing.again_if_skipped
 def test_many_connections_are_all_shown_or_counted(net: traffic.Namespace, host: str) -> None:
     client, server = net.actor("client"), net.actor("server")
     listener = server.listen(host)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tracing
 import traffic
 
 from pyebpf.core.hooks import Hooks
@@ -265,6 +266,7 @@ def test_what_nobody_accepted_has_no_owner(net: traffic.Namespace) -> None:
     assert (life.pid, life.tid, life.uid, life.comm) == (None, None, None, None)
 
 
+@tracing.again_if_skipped
 def test_ten_thousand_short_connections(net: traffic.Namespace) -> None:
     """The reader sleeps meanwhile: the buffer has room for all."""
     number = 10007
@@ -375,6 +377,7 @@ def test_states_that_are_older_than_the_tracing(net: traffic.Namespace) -> None:
     assert all(c.duration is not None and c.observed is None for c in changes if c not in first)
 
 
+@tracing.again_if_skipped
 def test_states_of_ten_thousand_connections(net: traffic.Namespace) -> None:
     number = 10007
     client, server = net.actor("client"), net.actor("server")
@@ -496,6 +499,7 @@ def test_intervals_add_up(net: traffic.Namespace) -> None:
     assert ours.sent == theirs.received == 23 * 1_000_003
 
 
+@tracing.again_if_skipped
 def test_ten_thousand_connections_in_one_interval(net: traffic.Namespace) -> None:
     number = 10007
     client, server = net.actor("client"), net.actor("server")
