@@ -125,7 +125,7 @@ def begin(tool: Tool, arguments: argparse.Namespace) -> Callable[[Command | None
             given = {"command": command} if "command" in tool.scope else {}
             return tool.verb(pid=arguments.pid or None, **given, **keywords)
         pids = [Tree(command.pid)] if command else arguments.pid if "pid" in tool.scope else []
-        if pids and not tool.probes and arguments.children:
+        if pids and arguments.children:
             pids = [Tree(pid) for pid in pids]
         return tool.verb(**({"pid": pids or None} if "pid" in tool.scope else {}), **keywords)
 

@@ -12,8 +12,7 @@ from pyebpf.core.link import Ladder, Links, Refused, Site
 from pyebpf.core.object import Object, open_bundled
 from pyebpf.errors import AttachError, Unsupported
 from pyebpf.target.probe import Probe, Resolution, Skipped
-
-_INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+from pyebpf.tools import processes
 
 
 class Losses(NamedTuple):
@@ -109,13 +108,12 @@ class Probes:
                     program.autoload = False
             self.programs = [self.object.programs[name] for name in used]
             ladder.prepare(self.object, self.programs)
-            self._filter(pids)
+            processes.number_as_we_do(self.object)
+            processes.limit(self.object, pids)
             self._rows = self._abi_rows(resolution.probes)
             configure(self.object, len(resolution.probes))
             self.object.load()
-            if len(pids) > 1:
-                for pid in pids:
-                    self.object.maps["tgids"][pid] = 1
+            processes.fill(self.object, pids)
             if loaded:
                 loaded(self.object)
             layout = self.object.btf.enumerators("site_cookie")
@@ -132,18 +130,6 @@ class Probes:
         except BaseException:
             self.close()
             raise
-
-    def _filter(self, pids: Sequence[int]) -> None:
-        rodata = self.object.rodata
-        assert rodata is not None
-        namespace = os.stat("/proc/self/ns/pid")
-        if namespace.st_ino != _INITIAL_PID_NAMESPACE:
-            rodata["pidns_dev"], rodata["pidns_ino"] = namespace.st_dev, namespace.st_ino
-        if len(pids) == 1:
-            rodata["only_tgid"] = pids[0]
-        elif pids:
-            rodata["filter_tgids"] = True
-            self.object.maps["tgids"].max_entries = len(pids)
 
     def _abi_rows(self, probes: Sequence[Probe]) -> list[int]:
         """Fills the table of calling conventions; returns each probe's row."""

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pyebpf.core.object import Object
-from pyebpf.errors import TargetError, TargetNotFound, Unsupported
+from pyebpf.errors import TargetError, TargetNotFound
+from pyebpf.tools import processes
 
-_INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
-_FIRST_NAMESPACE = 0xEFFFFFF8  # the lowest of the initial ones there; others are PROC_DYNAMIC_FIRST and higher
+# The lowest of the initial namespaces in include/linux/proc_ns.h; others are PROC_DYNAMIC_FIRST and higher.
+_FIRST_NAMESPACE = 0xEFFFFFF8
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 _CLONE_NEWNET = 0x40000000
 _FAMILIES = {4: 2, 6: 10}  # AF_INET, AF_INET6
@@ -60,23 +61,12 @@ class Scope(NamedTuple):
         """
         rodata = obj.rodata
         assert rodata is not None
-        try:
-            namespace = os.stat("/proc/self/ns/pid")
-        except OSError as error:
-            raise Unsupported(
-                f"/proc/self/ns/pid: {error.strerror}", feature="/proc", hint="mount -t proc proc /proc"
-            ) from None
+        processes.number_as_we_do(obj)
         for pid in self.pids:
             _require_process(pid)
-        if "pidns_ino" in rodata and namespace.st_ino != _INITIAL_PID_NAMESPACE:
-            rodata["pidns_dev"], rodata["pidns_ino"] = namespace.st_dev, namespace.st_ino
+        processes.limit(obj, self.pids)
         if "tracer_tgid" in rodata and os.getpid() not in self.pids:
             rodata["tracer_tgid"] = os.getpid()
-        if len(self.pids) == 1:
-            rodata["only_tgid"] = self.pids[0]
-        elif self.pids:
-            rodata["filter_tgids"] = True
-            obj.maps["tgids"].max_entries = len(self.pids)
         if self.children:
             self._set(obj, "follow_children", True, "whose child a process is")
         elif "family" in obj.maps:
@@ -116,9 +106,7 @@ class Scope(NamedTuple):
 
     def fill(self, obj: Object) -> None:
         """Fills the maps of the loaded object, before its programs are attached."""
-        if len(self.pids) > 1:
-            for pid in self.pids:
-                obj.maps["tgids"][pid] = 1
+        processes.fill(obj, self.pids)
         for name, ports in (("local_ports", self.local_ports), ("remote_ports", self.remote_ports)):
             for port in ports:
                 obj.maps[name][port] = 1
