@@ -64,10 +64,13 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     (
-        "this host",
+        "more",
         (
             ("list", "show what a target matches", "cli.listing"),
             ("doctor", "show what works on this host, and why not", "cli.doctor"),
+            ("export", "serve what a configuration file lists as metrics, for Prometheus or OTLP", "cli.export"),
+            ("build", "compile an eBPF program of one's own, to load it from Python", "cli.build"),
+            ("completion", "print completions for a shell", "cli.completion"),
         ),
     ),
 )
