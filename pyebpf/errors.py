@@ -32,6 +32,10 @@ class BinaryError(TargetError):
     """A file isn't the ELF it claims to be: truncated, inconsistent, or of a kind not supported."""
 
 
+class BadValue(TargetError, TypeError):
+    """A value doesn't fit the C type it is for: the wrong kind, the wrong length, out of range."""
+
+
 class UnsafeProbe(TargetError):
     """A probe was refused because placing it could harm the traced program."""
 
@@ -46,6 +50,10 @@ class TargetNotFound(Error, LookupError):
     def __init__(self, message: str, *, hint: str | None = None, close_matches: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint=hint)
         self.close_matches = close_matches
+
+
+class NoSuchName(TargetNotFound, KeyError):
+    """An object has no program, map, variable or type of this name."""
 
 
 class Unsupported(Error, NotImplementedError):
@@ -110,9 +118,25 @@ class LoadError(LibbpfError):
         self.verifier_log = verifier_log
 
 
+class CompileError(Error, ValueError):
+    """clang refused a program.
+
+    Attributes:
+        output: what it said.
+    """
+
+    def __init__(self, message: str, *, output: str = "", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.output = output
+
+
 class AttachError(LibbpfError):
     """A program could not be attached."""
 
 
 class StateError(Error, RuntimeError):
     """A call came at the wrong time: a constant set after load, a read after close."""
+
+
+class ExtraMissing(Error, ImportError):
+    """A library that only one part of pyebpf needs isn't installed; ``hint`` says how to install it."""

@@ -27,17 +27,27 @@ MAP_UPDATE_ELEM = 2
 MAP_DELETE_ELEM = 3
 MAP_GET_NEXT_KEY = 4
 PROG_LOAD = 5
+OBJ_PIN = 6
+OBJ_GET = 7
+PROG_TEST_RUN = 10
+MAP_GET_FD_BY_ID = 14
 OBJ_GET_INFO_BY_FD = 15
 RAW_TRACEPOINT_OPEN = 17
+BTF_GET_FD_BY_ID = 19
+MAP_LOOKUP_AND_DELETE_ELEM = 21
 MAP_LOOKUP_BATCH = 24
 MAP_LOOKUP_AND_DELETE_BATCH = 25
+MAP_UPDATE_BATCH = 26
+MAP_DELETE_BATCH = 27
 LINK_CREATE = 28
+LINK_UPDATE = 29
 ITER_CREATE = 33
 
 PROG_TYPE_KPROBE = 2
 PROG_TYPE_TRACING = 26
 MAP_TYPE_RINGBUF = 27
 
+XDP = 37  # the attach type of a program on a network interface
 TRACE_ITER = 28  # the attach type of an iterator
 PERF_EVENT = 41  # the attach type of a program on a perf event
 TRACE_UPROBE_MULTI = 48  # Linux 6.6, 89ae89f53d20
@@ -45,7 +55,7 @@ TRACE_UPROBE_SESSION = 57  # Linux 6.13, d920179b3d4842
 
 UPROBE_MULTI_RETURN = 1
 
-_SLEEPABLE = 1 << 4  # BPF_F_SLEEPABLE
+SLEEPABLE = 1 << 4  # BPF_FSLEEPABLE
 
 # mov r0, 0; exit
 TRIVIAL_PROGRAM = struct.pack("<BBhi", 0xB7, 0, 0, 0) + struct.pack("<BBhi", 0x95, 0, 0, 0)
@@ -90,7 +100,7 @@ def load_program(
         libbpf.address(code),
         libbpf.address(license_),
         *(0, 0, 0, 0),  # log_level, log_size, log_buf, kern_version
-        _SLEEPABLE if sleepable else 0,
+        SLEEPABLE if sleepable else 0,
         name.encode()[:15],
         0,  # prog_ifindex
         attach_type,
@@ -201,13 +211,64 @@ def _event_source(name: str) -> tuple[int, int]:
         return event_type, int(file.read().partition(":")[2])
 
 
-def _open_event(event_type: int, config: int, config1: int = 0, config2: int = 0, pid: int = 0) -> int:
+def _open_event(
+    event_type: int,
+    config: int,
+    config1: int = 0,
+    config2: int = 0,
+    pid: int = 0,
+    *,
+    cpu: int | None = None,
+    period: int = 0,
+    sample_type: int = 0,
+    flags: int = 0,
+    wakeup: int = 0,
+) -> int:
     libbpf.lib()
     # type, size (PERF_ATTR_SIZE_VER5), config, period, sample type, read format, flags, wakeup, bp_type, config1, 2
-    attr = struct.pack("<IIQQQQQIIQQ", event_type, 112, config, *(0,) * 6, config1, config2)
+    attr = struct.pack(
+        "<IIQQQQQIIQQ", event_type, 112, config, period, sample_type, 0, flags, wakeup, 0, config1, config2
+    )
     buffer = libbpf.ffi.new("char[]", attr.ljust(112, b"\0"))
-    cpu = -1 if pid else 0  # without a process an event belongs to a CPU; a probe's program runs on all of them
+    if cpu is None:
+        cpu = -1 if pid else 0  # without a process an event belongs to a CPU; a probe's program runs on all of them
     return libbpf.syscall(_PERF_EVENT_OPEN, libbpf.address(buffer), pid or -1, cpu, -1, _PERF_FLAG_FD_CLOEXEC)
+
+
+_PERF_SAMPLE_RAW = 1 << 10
+_INHERIT, _FREQUENCY = 1 << 1, 1 << 10  # bits of perf_event_attr's flags
+_SOFTWARE, _BPF_OUTPUT = 1, 10
+
+
+def open_output_event(cpu: int) -> int:
+    """Opens the perf event that ``bpf_perf_event_output`` writes to on a CPU; each record wakes its reader.
+
+    Returns:
+        a file descriptor, or ``-errno``.
+    """
+    return _open_event(_SOFTWARE, _BPF_OUTPUT, cpu=cpu, period=1, sample_type=_PERF_SAMPLE_RAW, wakeup=1)
+
+
+def open_sampling_event(event_type: int, config: int, amount: int, *, frequency: bool, pid: int, cpu: int) -> int:
+    """Opens a perf event that fires each so many, or so often a second; of a thread its children count too.
+
+    Args:
+        pid: a thread; 0: all. cpu: -1 with a thread: any.
+
+    Returns:
+        a file descriptor, or ``-errno``.
+    """
+    flags = (_FREQUENCY if frequency else 0) | (_INHERIT if pid else 0)
+    return _open_event(event_type, config, pid=pid, cpu=cpu, period=amount, flags=flags)
+
+
+def create_link(program_fd: int, target: int, attach_type: int, flags: int = 0) -> int:
+    """Links a program to a control group, network namespace (descriptors) or interface (index).
+
+    Returns:
+        a file descriptor, or ``-errno``.
+    """
+    return bpf(LINK_CREATE, struct.pack("<IIII", program_fd, target, attach_type, flags))
 
 
 def open_raw_tracepoint(program_fd: int, name: str = "") -> int:
@@ -221,9 +282,12 @@ def open_raw_tracepoint(program_fd: int, name: str = "") -> int:
     return bpf(RAW_TRACEPOINT_OPEN, struct.pack("<QII", libbpf.address(buffer) if name else 0, program_fd, 0))
 
 
-def link_iterator(program_fd: int) -> int:
-    """Links an iterator's program (Linux 5.8). Returns a file descriptor, or ``-errno``."""
-    return bpf(LINK_CREATE, struct.pack("<IIII", program_fd, 0, TRACE_ITER, 0))
+def link_iterator(program_fd: int, map_fd: int = -1) -> int:
+    """Links an iterator's program (Linux 5.8), to a map if it is one's. Returns a file descriptor, or ``-errno``."""
+    libbpf.lib()
+    info = libbpf.ffi.new("__u32[]", [max(map_fd, 0)])  # union bpf_iter_link_info
+    given = (libbpf.address(info), 4) if map_fd >= 0 else (0, 0)
+    return bpf(LINK_CREATE, struct.pack("<IIIIQI", program_fd, 0, TRACE_ITER, 0, *given))
 
 
 def create_iterator(link_fd: int) -> int:

@@ -12,7 +12,7 @@ from collections import namedtuple
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from pyebpf.errors import BinaryError
+from pyebpf.errors import BadValue, BinaryError, NoSuchName
 
 _MAGIC = 0xEB9F
 
@@ -27,6 +27,8 @@ TRAILER = {
     _VAR: (4, 0), _DATASEC: (0, 12), _FLOAT: (0, 0), _DECL_TAG: (4, 0), _TYPE_TAG: (0, 0), ENUM64: (0, 12),
 }  # fmt: skip
 
+_NUMBERS = frozenset("BbHhIiQq")  # codes for `struct` that check an int themselves
+_MOST_WORDS = 1 << 24  # bytes of an array of integers
 _INTEGER_CODES = {(1, False): "B", (1, True): "b", (2, False): "H", (2, True): "h", (4, False): "I", (4, True): "i",
                   (8, False): "Q", (8, True): "q"}  # fmt: skip
 
@@ -37,6 +39,7 @@ class _Type(NamedTuple):
     size_or_type: int
     vlen: int
     position: int  # of what follows the header
+    flag: bool  # kind_flag: of a structure, that it has bit fields
 
 
 class Variable(NamedTuple):
@@ -44,7 +47,7 @@ class Variable(NamedTuple):
 
     name: str
     offset: int
-    layout: Layout
+    type_id: int
 
 
 class _Shape(NamedTuple):
@@ -84,21 +87,23 @@ def _scalar(code: str) -> _Shape:
 class Layout:
     """How a C type lies in memory, and how to turn bytes into Python values and back.
 
-    Integers and enums become int, ``bool`` bool, ``char[N]`` the bytes before the first NUL, ``__u8[N]`` bytes, other
-    arrays tuples, structures named tuples.
+    Integers, bit fields and enums become int, ``bool`` bool, ``char[N]`` the bytes before the first NUL, ``__u8[N]``
+    bytes, other arrays tuples, structures named tuples. A union becomes its bytes, with an attribute for each member;
+    what an unnamed structure or union holds is an attribute of the structure around it, too.
 
     Attributes:
         name: the C type's name ("slow_call"), "" for unnamed types.
         size: in bytes.
     """
 
-    __slots__ = ("_build", "_shape", "_struct", "name", "size")
+    __slots__ = ("_btf", "_build", "_shape", "_struct", "_type_id", "name", "size")
 
-    def __init__(self, name: str, shape: _Shape) -> None:
+    def __init__(self, name: str, shape: _Shape, btf: Btf | None = None, type_id: int = 0) -> None:
         self.name = name
         self._struct = struct.Struct("<" + shape.code)
         self.size = self._struct.size
         self._shape = shape
+        self._btf, self._type_id = btf, type_id
         self._build: Callable[[tuple[Any, ...]], Any] | None = None  # made when it is needed
 
     def unpack(self, buffer: Any, offset: int = 0) -> Any:
@@ -107,9 +112,30 @@ class Layout:
             self._build = self._shape.builder()
         return self._build(self._struct.unpack_from(buffer, offset))
 
-    def pack(self, value: Any) -> bytes:
-        """Encodes a value: an int or bool, or (nested) sequences in the order of the C declaration."""
-        return self._struct.pack(*_flatten(value))
+    def pack(self, value: Any, what: str = "") -> bytes:
+        """Encodes a value.
+
+        Args:
+            value: an int, bool or float; an enum's int or name; bytes or a text for ``char[N]``; a sequence for an
+                array; for a structure a named tuple, a dict (what it leaves out is zero) or a sequence in the order of
+                the C declaration; for a union a dict of one member; for these two also their bytes.
+            what: is packed, for errors.
+
+        Raises:
+            BadValue: it doesn't fit the type.
+        """
+        if (type(value) is int and self._shape.code in _NUMBERS) or (type(value) is bool and self._shape.code == "?"):
+            try:
+                return self._struct.pack(value)
+            except struct.error:
+                pass
+        from pyebpf.core import encode
+
+        if self._btf is not None:
+            return encode.pack(self._btf, self._type_id, value, what or self.name)
+        if isinstance(value, (bytes, bytearray, memoryview)) and len(value) == self.size:
+            return bytes(value)
+        raise BadValue(f"{what}: it declares no C type: {self.size} bytes are wanted, got {encode.shown(value)}")
 
 
 def raw_layout(size: int) -> Layout:
@@ -117,10 +143,7 @@ def raw_layout(size: int) -> Layout:
     return Layout("", _scalar(f"{size}s"))
 
 
-def _flatten(value: Any) -> list[Any]:
-    if isinstance(value, (list, tuple)):
-        return [leaf for item in value for leaf in _flatten(item)]
-    return [value]
+WORD = Layout("__u32", _scalar("I"))  # the key of every array
 
 
 class Btf:
@@ -152,7 +175,7 @@ class Btf:
         def name_at(offset: int) -> str:
             return strings[offset : strings.index(b"\0", offset)].decode(errors="replace")
 
-        self._types = [_Type(0, "void", 0, 0, 0)]
+        self._types = [_Type(0, "void", 0, 0, 0, False)]
         self._by_name: dict[str, int] = {}
         position, end = header + types_at, header + types_at + types_size
         while position < end:
@@ -164,7 +187,7 @@ class Btf:
             name = name_at(name_offset)
             if kind in (STRUCT, UNION, ENUM, ENUM64, _DATASEC, _TYPEDEF) and name:
                 self._by_name.setdefault(name, len(self._types))
-            self._types.append(_Type(kind, name, size_or_type, vlen, position + 12))
+            self._types.append(_Type(kind, name, size_or_type, vlen, position + 12, bool(info >> 31)))
             position += 12 + fixed + each * vlen
         self._name_at = name_at
 
@@ -177,11 +200,19 @@ class Btf:
         """The layout of a structure or typedef by name.
 
         Raises:
-            LookupError: the object has no such type.
+            NoSuchName: the object has no such type.
         """
+        return self.layout_of(self.number(name))
+
+    def number(self, name: str) -> int:
+        """The BTF id of a structure, union, enum or typedef by name. Raises NoSuchName."""
         if name not in self._by_name:
-            raise LookupError(f"the object has no type {name!r}")
-        return self.layout_of(self._by_name[name])
+            raise NoSuchName(
+                f"the object has no type {name!r}",
+                hint=f"clang drops a type that nothing refers to; this keeps it: "
+                f"const struct {name} *unused_{name} __attribute__((unused));",
+            )
+        return self._by_name[name]
 
     def layout_of(self, type_id: int) -> Layout:
         """The layout of a type by BTF id."""
@@ -191,12 +222,15 @@ class Btf:
                 shape = self._compile(type_id, 0, {"new": tuple.__new__})
             except (struct.error, IndexError, KeyError, ValueError) as error:
                 raise BinaryError(f"malformed BTF: type {type_id}: {error}") from None
-            known = self._layouts[type_id] = Layout(self._types[type_id].name, shape)
+            known = self._layouts[type_id] = Layout(self._types[type_id].name, shape, self, type_id)
         return known
 
     def enumerators(self, name: str) -> dict[str, int]:
         """The members of an enum by its name."""
-        kind = self._types[self._by_name[name]]
+        return self.enumerators_of(self._types[self._by_name[name]])
+
+    def enumerators_of(self, kind: _Type) -> dict[str, int]:
+        """The members of an enum."""
         step, code = (8, "<Ii") if kind.kind == ENUM else (12, "<IQ")
         members = {}
         for index in range(kind.vlen):
@@ -206,7 +240,7 @@ class Btf:
 
     def members(self, name: str) -> dict[str, int]:
         """Byte offsets of a structure's members by name."""
-        return {member: bits // 8 for member, _, bits in self._members(self._types[self._by_name[name]])}
+        return {row[0]: row[2] // 8 for row in self.fields(self._types[self._by_name[name]])}
 
     def flat(self, name: str, wanted: Sequence[str]) -> str:
         """Codes for `struct`, without the byte order, that unpack some members of a structure at once.
@@ -220,7 +254,7 @@ class Btf:
         """
         kind = self._types[self._by_name[name]]
         codes, position, left = [], 0, list(wanted)
-        for member, type_id, bits in self._members(kind):
+        for member, type_id, bits, _ in self.fields(kind):
             if left and member == left[0]:
                 code = self._compile(type_id, 0, {}).code
                 codes.append(f"{bits // 8 - position}x{code}")
@@ -243,14 +277,61 @@ class Btf:
             type_id, offset, _size = struct.unpack_from("<III", self._raw, datasec.position + index * 12)
             variable = self._types[type_id]
             if variable.kind == _VAR:
-                found.append(Variable(variable.name, offset, self.layout_of(variable.size_or_type)))
+                found.append(Variable(variable.name, offset, variable.size_or_type))
         return found
 
-    def _members(self, kind: _Type) -> list[tuple[str, int, int]]:
-        rows = struct.iter_unpack("<III", self._raw[kind.position : kind.position + 12 * kind.vlen])
-        return [(self._name_at(name), type_id, bits) for name, type_id, bits in rows]
+    def anchored(self) -> dict[str, str]:
+        """The structures that global pointers point to, by the pointers' names: the records, by the custom that keeps
+        clang from dropping them."""
+        found = {}
+        for variable in self._types:
+            if variable.kind == _VAR:
+                pointer = self.resolve(variable.size_or_type)
+                target = self.resolve(pointer.size_or_type) if pointer.kind == PTR else pointer
+                if pointer.kind == PTR and target.kind == STRUCT and target.name:
+                    found[variable.name] = target.name
+        return found
 
-    def _resolve(self, type_id: int) -> _Type:
+    def fields(self, kind: _Type) -> list[tuple[str, int, int, int]]:
+        """Of a structure's or union's members: name, type, offset in bits, and of a bit field the width (or 0)."""
+        rows = struct.iter_unpack("<III", self._raw[kind.position : kind.position + 12 * kind.vlen])
+        if kind.flag:
+            return [(self._name_at(name), type_id, bits & 0xFFFFFF, bits >> 24) for name, type_id, bits in rows]
+        return [(self._name_at(name), type_id, bits, 0) for name, type_id, bits in rows]
+
+    def array(self, kind: _Type) -> tuple[int, int]:
+        """Element type and count of an array."""
+        element, _index, count = struct.unpack_from("<III", self._raw, kind.position)
+        return element, count
+
+    def signed(self, kind: _Type) -> bool:
+        """Of an integer or enum."""
+        if kind.kind == _INT:
+            return bool(struct.unpack_from("<I", self._raw, kind.position)[0] >> 24 & 1)
+        return kind.kind == ENUM
+
+    def is_bool(self, kind: _Type) -> bool:
+        """Is it C's bool?"""
+        return kind.kind == _INT and bool(struct.unpack_from("<I", self._raw, kind.position)[0] >> 24 & 4)
+
+    def spelled(self, type_id: int) -> str:
+        """A type as C spells it, nearly: "struct event", "__u32[4]"."""
+        suffix = ""
+        for _ in range(32):
+            kind = self._types[type_id]
+            if kind.kind == ARRAY:
+                type_id, count = self.array(kind)
+                suffix += f"[{count}]"
+            elif kind.kind in MODIFIERS and kind.kind != _TYPEDEF:
+                type_id = kind.size_or_type
+            elif kind.kind == PTR:
+                return f"a pointer{suffix}"
+            else:
+                word = {STRUCT: "struct ", UNION: "union ", ENUM: "enum ", ENUM64: "enum "}.get(kind.kind, "")
+                return f"{word}{kind.name or '(unnamed)'}{suffix}"
+        return "?"
+
+    def resolve(self, type_id: int) -> _Type:
         for _ in range(32):
             kind = self._types[type_id]
             if kind.kind not in MODIFIERS:
@@ -266,12 +347,14 @@ class Btf:
         """
         if depth > 16:
             raise BinaryError("malformed BTF: types are nested too deeply")
-        kind = self._resolve(type_id)
+        kind = self.resolve(type_id)
         if kind.kind == _INT:
-            encoding = struct.unpack_from("<I", self._raw, kind.position)[0] >> 24
-            if encoding & 4:  # BTF_INT_BOOL
+            if self.is_bool(kind):
                 return _scalar("?")
-            code = _INTEGER_CODES.get((kind.size_or_type, bool(encoding & 1)))
+            signed = self.signed(kind)
+            if kind.size_or_type == 16:
+                return _Shape("16s", 1, lambda at: f'int.from_bytes(v[{at}], "little", signed={signed})', False, names)
+            code = _INTEGER_CODES.get((kind.size_or_type, signed))
             return _scalar(code or f"{kind.size_or_type}s")
         if kind.kind in (ENUM, ENUM64):
             return _scalar(_INTEGER_CODES[(kind.size_or_type, kind.kind == ENUM)])
@@ -284,20 +367,23 @@ class Btf:
         if kind.kind == STRUCT:
             return self._compile_struct(kind, depth, names)
         if kind.kind == UNION:
-            return _scalar(f"{kind.size_or_type}s")
+            union = f"union{len(names)}"
+            names[union] = self._union(kind)
+            return _Shape(f"{kind.size_or_type}s", 1, lambda at: f"{union}(v[{at}])", False, names)
         raise BinaryError(f"BTF type {kind.name!r} has no layout")
 
     def _compile_array(self, kind: _Type, depth: int, names: dict[str, Any]) -> _Shape:
-        element, _index, count = struct.unpack_from("<III", self._raw, kind.position)
-        resolved = self._resolve(element)
+        element, count = self.array(kind)
+        resolved = self.resolve(element)
         if resolved.kind == _INT and resolved.size_or_type == 1 and resolved.name == "char":
             return _Shape(f"{count}s", 1, lambda at: f'v[{at}].partition(b"\\0")[0]', False, names)
         if resolved.kind == _INT and resolved.size_or_type == 1 and resolved.name == "unsigned char":
             return _scalar(f"{count}s")
         one = self._compile(element, depth + 1, names)
-        if count * max(1, struct.calcsize("<" + one.code)) > 1 << 20:
-            raise BinaryError("a BTF array larger than 1 MiB")
-        code, items, step = one.code * count, one.items * count, one.items
+        simple = one.plain and len(one.code) == 1
+        if count * max(1, struct.calcsize("<" + one.code)) > (_MOST_WORDS if simple else 1 << 20):
+            raise BinaryError(f"a BTF array of {count} elements is too large")
+        code, items, step = f"{count}{one.code}" if simple else one.code * count, one.items * count, one.items
         if one.plain:
             return _Shape(code, items, lambda at: f"v[{at}:{at + items}]", False, names)
         build = f"build{len(names)}"
@@ -309,25 +395,91 @@ class Btf:
 
     def _compile_struct(self, kind: _Type, depth: int, names: dict[str, Any]) -> _Shape:
         code, position, items = "", 0, 0
-        fields = []
-        shapes: list[tuple[int, _Shape]] = []
-        for name, type_id, bits in self._members(kind):
-            if bits & 7 or bits >> 24:
-                raise BinaryError(f"struct {kind.name}: bit fields are not supported")
-            member = self._compile(type_id, depth + 1, names)
-            offset = bits // 8
-            code += f"{offset - position}x" * (offset > position) + member.code
-            position = offset + struct.calcsize("<" + member.code)
-            fields.append(name)
-            shapes.append((items, member))
+        rows = self.fields(kind)
+        parts: list[tuple[int, Callable[[int], str]]] = []
+        inner: dict[str, Any] = {}  # of unnamed members
+        index = 0
+        while index < len(rows):
+            name, type_id, bits, width = rows[index]
+            run = 1
+            if width:
+                while index + run < len(rows) and rows[index + run][3]:
+                    run += 1
+                start, member, fields = self._bit_fields(rows[index : index + run])
+                parts += [(items, field) for field in fields]
+            else:
+                if bits & 7:
+                    raise BinaryError(f"malformed BTF: struct {kind.name}: {name} is not at a byte")
+                start, member = bits // 8, self._compile(type_id, depth + 1, names)
+                parts.append((items, member.expression))
+                if not name:
+                    inner.update((one, _through(index, one)) for one in self.names_in(type_id))
+            code += f"{start - position}x" * (start > position) + member.code
+            position = start + struct.calcsize("<" + member.code)
             items += member.items
+            index += run
         if kind.size_or_type < position:
             raise BinaryError(f"malformed BTF: struct {kind.name} is smaller than its members")
         code += f"{kind.size_or_type - position}x" * (kind.size_or_type > position)
         record = f"record{len(names)}"
-        names[record] = namedtuple(kind.name if kind.name.isidentifier() else "record", fields, rename=True)
+        title = kind.name if kind.name.isidentifier() else "record"
+        made: Any = namedtuple(title, [row[0] for row in rows], rename=True)  # type: ignore[misc]
+        names[record] = type(title, (made,), {"__slots__": (), **inner}) if inner else made
 
         def expression(at: int) -> str:
-            return f"new({record}, ({''.join([f'{member.expression(at + first)}, ' for first, member in shapes])}))"
+            return f"new({record}, ({''.join([f'{part(at + first)}, ' for first, part in parts])}))"
 
         return _Shape(code, items, expression, False, names)
+
+    def _bit_fields(
+        self, rows: list[tuple[str, int, int, int]]
+    ) -> tuple[int, _Shape, list[Callable[[int], str]]]:
+        """Of bit fields that lie side by side: their first byte, what is unpacked, and the expression of each."""
+        start = rows[0][2] // 8
+        size = -(-max(bits + width for _, _, bits, width in rows) // 8) - start
+        fields = []
+        for _, type_id, bits, width in rows:
+            kind = self.resolve(type_id)
+            if bits < start * 8:
+                raise BinaryError("malformed BTF: a bit field before the one before it")
+            boolean = self.is_bool(kind)
+            fields.append(_bits(bits - start * 8, width, self.signed(kind) and not boolean, boolean))
+        return start, _scalar(f"{size}s"), fields
+
+    def names_in(self, type_id: int, depth: int = 0) -> list[str]:
+        """The members of an unnamed structure or union, and of such in it."""
+        kind = self.resolve(type_id)
+        if depth > 16 or kind.kind not in (STRUCT, UNION):
+            return []
+        return [one for row in self.fields(kind) for one in ([row[0]] if row[0] else self.names_in(row[1], depth + 1))]
+
+    def _union(self, kind: _Type) -> type:
+        """A kind of bytes with an attribute for each member."""
+        members: dict[str, Any] = {"__slots__": ()}
+        for name, type_id, _, width in self.fields(kind):
+            if not width:
+                members.update((one, self._member(type_id, "" if name else one)) for one in
+                               ([name] if name else self.names_in(type_id)))  # fmt: skip
+        return type(kind.name if kind.name.isidentifier() else "union", (bytes,), members)
+
+    def _member(self, type_id: int, inner: str) -> property:
+        def read(raw: bytes) -> Any:
+            value = self.layout_of(type_id).unpack(raw)
+            return getattr(value, inner) if inner else value
+
+        return property(read)
+
+
+def _through(index: int, name: str) -> property:
+    return property(lambda record: getattr(record[index], name))
+
+
+def _bits(shift: int, width: int, signed: bool, is_bool: bool) -> Callable[[int], str]:
+    """Of a bit field: its value's expression."""
+    mask, sign = (1 << width) - 1, 1 << (width - 1)
+
+    def expression(at: int) -> str:
+        value = f'(int.from_bytes(v[{at}], "little") >> {shift} & {mask})'
+        return f"bool{value}" if is_bool else f"(({value} ^ {sign}) - {sign})" if signed else value
+
+    return expression

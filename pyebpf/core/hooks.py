@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from pyebpf.core import bpf, kernel, libbpf
-from pyebpf.core.object import Program
+from pyebpf.core.programs import Program
 from pyebpf.core.tracefs import Tracefs
 from pyebpf.errors import AttachError, Error, Unsupported
 
@@ -165,11 +165,16 @@ def iterate(program: Program) -> bytes:
     if link < 0:
         raise _failure(link, program)
     try:
-        fd = bpf.create_iterator(link)
+        return read_iterator(link, f"attaching {program.name} to {program.section}")
     finally:
         os.close(link)
+
+
+def read_iterator(link: int, what: str) -> bytes:
+    """Runs a linked iterator once; returns what it wrote. Raises like `iterate`."""
+    fd = bpf.create_iterator(link)
     if fd < 0:
-        raise _failure(fd, program)
+        raise failure(fd, what)
     output: list[bytes] = []
     size = 0
     try:
@@ -179,19 +184,23 @@ def iterate(program: Program) -> bytes:
             except BlockingIOError:  # a million objects of which nothing was said: it goes on from there
                 continue
             except OSError as error:
-                raise _failure(-(error.errno or 0), program) from None
+                raise failure(-(error.errno or 0), what) from None
             if not data:
                 return b"".join(output)
             output.append(data)
             size += len(data)
             if size > _MOST_OUTPUT:
-                raise AttachError(f"iterator {program.name}: more than {_MOST_OUTPUT >> 20} MiB of output")
+                raise AttachError(f"{what}: more than {_MOST_OUTPUT >> 20} MiB of output")
     finally:
         os.close(fd)
 
 
 def _failure(code: int, program: Program) -> Error:
-    what = f"attaching {program.name} to {program.section}"
+    return failure(code, f"attaching {program.name} to {program.section}")
+
+
+def failure(code: int, what: str) -> Error:
+    """The error for a negative errno."""
     if code in (-errno.EPERM, -errno.EACCES):
         return libbpf.failure(code, what)
     return AttachError(f"{what}: {os.strerror(-code) if code != -524 else 'not supported by the kernel'}", errno=-code)

@@ -53,8 +53,11 @@ def effective_capabilities() -> int:
 
 
 def missing_capabilities() -> tuple[str, ...]:
-    """Which of the capabilities that tracing needs are missing: CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN for both."""
-    held = effective_capabilities()
+    """Which of the capabilities that tracing needs are missing: CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN for both.
+
+    Those of a user namespace are not counted: the kernel asks for them in the first.
+    """
+    held = 0 if _in_user_namespace() else effective_capabilities()
     if held >> _CAPABILITIES["CAP_SYS_ADMIN"] & 1:
         return ()
     return tuple(name for name in ("CAP_BPF", "CAP_PERFMON") if not held >> _CAPABILITIES[name] & 1)
@@ -87,11 +90,23 @@ def _securityfs() -> int:
 
 def why_denied(missing: tuple[str, ...]) -> str:
     """The most likely cause of an EPERM, as a hint."""
+    if _in_user_namespace():
+        return "this is a user namespace (a rootless container), whose capabilities don't count here: run outside of it"
     if missing:
-        return f"run as root, or with {' and '.join(missing)}"
+        root = "root" if os.geteuid() else "root with all its capabilities"  # a container's root lacks some
+        return f"run as {root}, or with {' and '.join(filter(None, (', '.join(missing[:-1]), missing[-1])))}"
     if lockdown() == "confidentiality":
         return "the kernel is locked down (confidentiality), which forbids eBPF programs that read memory"
-    return "we hold the capabilities; a security module, a seccomp filter or a user namespace is refusing it"
+    return "we hold the capabilities; a security module or a seccomp filter is refusing it"
+
+
+def _in_user_namespace() -> bool:
+    """True in a user namespace other than the first, which maps every number to itself (user_namespaces(7))."""
+    try:
+        with open("/proc/self/uid_map") as mapped:
+            return mapped.read().split() != ["0", "0", "4294967295"]
+    except OSError:  # no /proc, or a kernel without user namespaces
+        return False
 
 
 def btf_path() -> str:

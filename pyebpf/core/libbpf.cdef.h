@@ -11,6 +11,7 @@ typedef uint64_t __u64;
 struct bpf_object;
 struct bpf_program;
 struct bpf_map;
+struct bpf_link;
 struct btf;
 struct bpf_insn;
 
@@ -62,6 +63,25 @@ int bpf_program__set_log_buf(struct bpf_program *prog, char *log_buf, size_t log
 const struct bpf_insn *bpf_program__insns(const struct bpf_program *prog);
 size_t bpf_program__insn_cnt(const struct bpf_program *prog);
 
+int bpf_program__set_type(struct bpf_program *prog, int type);
+__u32 bpf_program__flags(const struct bpf_program *prog);
+int bpf_program__set_flags(struct bpf_program *prog, __u32 flags);
+int bpf_program__set_attach_target(struct bpf_program *prog, int attach_prog_fd, const char *attach_func_name);
+bool bpf_program__autoattach(const struct bpf_program *prog);
+void bpf_program__set_autoattach(struct bpf_program *prog, bool autoattach);
+
+/* Options are built by struct.pack, their size first: libbpf takes shorter and longer ones. */
+struct bpf_link *bpf_program__attach(const struct bpf_program *prog);
+struct bpf_link *bpf_program__attach_uprobe_opts(const struct bpf_program *prog, int pid, const char *binary_path,
+						 size_t func_offset, const void *opts);
+struct bpf_link *bpf_program__attach_usdt(const struct bpf_program *prog, int pid, const char *binary_path,
+					  const char *usdt_provider, const char *usdt_name, const void *opts);
+struct bpf_link *bpf_program__attach_kprobe_opts(const struct bpf_program *prog, const char *func_name,
+						 const void *opts);
+struct bpf_link *bpf_program__attach_perf_event_opts(const struct bpf_program *prog, int pfd, const void *opts);
+int bpf_link__fd(const struct bpf_link *link);
+int bpf_link__destroy(struct bpf_link *link);
+
 const char *bpf_map__name(const struct bpf_map *map);
 int bpf_map__fd(const struct bpf_map *map);
 int bpf_map__type(const struct bpf_map *map);
@@ -74,6 +94,9 @@ __u32 bpf_map__value_size(const struct bpf_map *map);
 int bpf_map__set_max_entries(struct bpf_map *map, __u32 max_entries);
 int bpf_map__set_key_size(struct bpf_map *map, __u32 size);
 int bpf_map__set_value_size(struct bpf_map *map, __u32 size);
+int bpf_map__reuse_fd(struct bpf_map *map, int fd);
+const char *bpf_map__pin_path(const struct bpf_map *map);
+int bpf_map__set_pin_path(struct bpf_map *map, const char *path);
 void *bpf_map__initial_value(struct bpf_map *map, size_t *size);
 
 const void *btf__raw_data(const struct btf *btf, __u32 *size);

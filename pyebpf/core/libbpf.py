@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The system's libbpf: opened once, at first use, and never closed.
+"""libbpf: the system's, or the package pyebpf_libbpf's where there is none; opened once, at first use, never closed.
 
 Nothing else imports the generated binding. A handle that is collected unmaps the strings libbpf returned, so it is
 kept for ever. libbpf's messages are silenced; `captured_messages` collects them where an error needs them.
@@ -30,21 +30,46 @@ def lib() -> Any:
     """Returns the libbpf handle, opening it at the first call.
 
     Raises:
-        LibbpfMissing: no libbpf.so.1; the hint names the distribution's package.
+        LibbpfMissing: there is none; the hint names the distribution's package.
     """
     global ffi, _lib
     if _lib is None:
         from pyebpf.core._libbpf import ffi as generated
 
-        path = os.environ.get("PYEBPF_LIBBPF") or _SONAME
-        try:
-            handle = generated.dlopen(path)
-        except OSError as error:
-            raise LibbpfMissing(f"can't open {path}: {error}", hint=_install_hint()) from None
+        handle = _open(generated)
         ffi = generated
-        handle.libbpf_set_print(generated.NULL)
         _lib = handle
     return _lib
+
+
+def _open(generated: Any) -> Any:
+    """Opens PYEBPF_LIBBPF; without it the system's library; where there is none, that of the package pyebpf_libbpf."""
+    wanted = os.environ.get("PYEBPF_LIBBPF")
+    path = wanted or _SONAME
+    try:
+        return _silent(generated, path)
+    except (OSError, generated.error) as error:
+        refused = f"can't open {path}: {error}"
+    if not wanted:
+        try:
+            from importlib import import_module
+
+            return _silent(generated, import_module("pyebpf_libbpf").path())
+        except ImportError:
+            pass
+        except (OSError, generated.error) as error:  # for another C library, or half installed
+            refused += f"; nor the package pyebpf_libbpf's: {error}"
+    raise LibbpfMissing(refused, hint="correct PYEBPF_LIBBPF, or unset it" if wanted else _install_hint())
+
+
+def _silent(generated: Any, path: str) -> Any:
+    """Opens a library, which must be libbpf 1.0 or newer, and silences it. Raises OSError, ffi.error."""
+    handle = generated.dlopen(path)
+    found = generated.string(handle.libbpf_version_string()).decode()
+    if found.startswith("v0."):
+        raise OSError(f"it is libbpf {found[1:]}, and 1.0 is the minimum")
+    handle.libbpf_set_print(generated.NULL)
+    return handle
 
 
 def syscall(number: int, *arguments: int) -> int:
@@ -159,7 +184,8 @@ def _install_hint() -> str:
     old = next((f for f in ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib")
                 if os.path.exists(f + "/libbpf.so.0")), None)
     prefix = f"{old}/libbpf.so.0 is too old (libbpf 1.0 is the minimum); " if old else ""
-    for names, command in (
+    command = "your distribution's libbpf package"
+    for names, found in (
         (("debian", "ubuntu"), "apt install libbpf1"),
         (("fedora", "rhel", "centos", "rocky", "amzn"), "dnf install libbpf"),
         (("alpine",), "apk add libbpf"),
@@ -167,5 +193,6 @@ def _install_hint() -> str:
         (("suse", "opensuse"), "zypper install libbpf1"),
     ):
         if ids & set(names):
-            return f"{prefix}install it: {command}; or name one with PYEBPF_LIBBPF=/path/libbpf.so.1"
-    return f"{prefix}install your distribution's libbpf package, or name one with PYEBPF_LIBBPF=/path/libbpf.so.1"
+            command = found
+            break
+    return f"{prefix}install it: {command}; or the wheel pyebpf-libbpf; or name one: PYEBPF_LIBBPF=/path/libbpf.so.1"

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from pyebpf.core import bpf, kernel
 from pyebpf.core.libbpf import failure
-from pyebpf.core.object import Object, Program
+from pyebpf.core.object import Object
+from pyebpf.core.programs import Program
 from pyebpf.errors import AttachError, Error, StateError, TargetNotFound, UnsafeProbe
 
 # What the kernel says of one site rather than of the whole request: no probe-able instruction (ENOTSUPP), an
@@ -104,7 +105,7 @@ class Links:
             AttachError, PermissionDenied, TargetNotFound: nothing could be attached.
         """
         if on_return:
-            _refuse_go(path, sites)
+            refuse_go(path, sites)
         if self._ladder.rung == "multi":
             # Without a right PID filter in the link the program's own does the work.
             link_pid = pid if kernel.multi_pid_filter_is_right() else 0
@@ -122,12 +123,13 @@ class Links:
             if not part:
                 continue
             result = bpf.link_uprobe_multi(
-                program.fd, path, [s.offset for s in part], [s.cookie for s in part], pid=pid, on_return=on_return
-            )
+                program.fd, path, [s.offset for s in part], [s.cookie for s in part], pid=pid, on_return=on_return,
+                attach_type=program.attach_type,
+            )  # fmt: skip
             if result >= 0:
                 self._fds.append(result)
             elif -result not in _SITE_ERRORS:
-                raise _attach_failure(-result, path, pid)
+                raise attach_failure(-result, path, pid)
             elif len(part) == 1:
                 refused.append(Refused(part[0], _reason(-result)))
             else:
@@ -143,7 +145,7 @@ class Links:
             for site in sites:
                 event = bpf.open_uprobe_event(path, site.offset, pid=pid, on_return=on_return)
                 if event < 0 and -event not in _SITE_ERRORS:
-                    raise _attach_failure(-event, path, pid)
+                    raise attach_failure(-event, path, pid)
                 if event < 0:
                     refused.append(Refused(site, _reason(-event)))
                     continue
@@ -151,7 +153,7 @@ class Links:
                 if self._ladder.rung == "cookie":
                     link = bpf.link_perf_event(program.fd, event, site.cookie)
                     if link < 0:
-                        raise _attach_failure(-link, path, pid)
+                        raise attach_failure(-link, path, pid)
                     self._fds.append(link)
                 else:
                     if site.cookie not in copies:
@@ -161,22 +163,26 @@ class Links:
         except OSError as error:
             if isinstance(error, Error):
                 raise
-            raise _attach_failure(error.errno or 0, path, pid) from None
+            raise attach_failure(error.errno or 0, path, pid) from None
         finally:
             for copy in copies.values():  # the events hold them now
                 os.close(copy)
         return refused
+
+    def take(self) -> list[int]:
+        """The descriptors that hold the links: the caller's to close now."""
+        fds, self._fds = self._fds, []
+        return fds
 
     def close(self) -> None:
         """Detaches everything. Safe to call twice.
 
         Each close waits for the kernel, a perf event's about 100 ms, so many are closed side by side.
         """
-        fds, self._fds = self._fds, []
-        bpf.close_all(fds)
+        bpf.close_all(self.take())
 
 
-def _refuse_go(path: str, sites: Sequence[Site]) -> None:
+def refuse_go(path: str, sites: Sequence[Site]) -> None:
     """Raises UnsafeProbe if a site lies in Go code: stack copying and the scheduler meet the return address the
     kernel's return probe put there, and the program dies."""
     from pyebpf.binary import golang
@@ -202,7 +208,8 @@ def _reason(number: int) -> str:
     return f"the kernel refused it: {os.strerror(number)}"
 
 
-def _attach_failure(number: int, path: str, pid: int) -> Error:
+def attach_failure(number: int, path: str, pid: int) -> Error:
+    """The error for an errno of an attempt to attach to a file."""
     if number == errno.ESRCH:
         return TargetNotFound(f"process {pid} is gone")
     if number in (errno.ENOENT, errno.ENOTDIR):

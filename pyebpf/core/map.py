@@ -4,161 +4,200 @@
 from __future__ import annotations
 
 import errno
-import mmap
+import os
 import struct
-from collections.abc import Iterator
-from typing import Any
+from _thread import RLock
+from collections.abc import ItemsView, Iterable, Iterator, MutableMapping, ValuesView
+from typing import TYPE_CHECKING, Any
 
 from pyebpf.core import bpf, libbpf
-from pyebpf.core.btf import Btf, Layout, raw_layout
-from pyebpf.errors import LibbpfError, StateError, Unsupported
+from pyebpf.core.mapbase import ARRAYS, MapBase, possible_cpus
+from pyebpf.errors import BadValue, LibbpfError, StateError
 
-_PERCPU_TYPES = frozenset((5, 6, 10, 21))  # percpu hash, percpu array, LRU percpu hash, percpu cgroup storage
-_MMAPABLE = 1 << 10
+if TYPE_CHECKING:
+    from pyebpf.core.pins import MapInfo
+
+__all__ = ["Map", "possible_cpus"]
+
+_FIXED = frozenset((2, 6))  # arrays that always have all their elements
+_QUEUES = frozenset((22, 23))
+_BLOOM = 30
 _BATCH = 4096
 _BATCH_BYTES = 4 << 20
+_NO_BATCHES = (-errno.EINVAL, -524, -errno.EOPNOTSUPP)
+_MISSING: Any = object()
 
 
-class Map:
-    """A map of an object. Keys and values are decoded with the types the C source declares, without any as bytes.
+class Map(MapBase, MutableMapping[Any, Any]):
+    """A map of an object, as a mapping. Keys and values have the types the C source declares, without any bytes.
 
-    Attributes:
-        name: as in the C source.
-        key, value: layouts from BTF, None where the map declares none.
+    A per-CPU map's values are lists, one value a CPU. A queue or stack has `push`, `peek` and ``pop()``. What is kept
+    in maps of programs, maps or sockets is given as it is (or as its file descriptor) and read as the kernel's number.
+
+    Operations raise BadValue (it doesn't fit the C type), StateError (the object is closed, or not loaded), KeyError,
+    LibbpfError (the kernel refused, e.g. as the map is full).
     """
 
-    def __init__(self, pointer: Any, btf: Btf | None) -> None:
-        library = libbpf.lib()
-        self._pointer = pointer
-        self.name: str = libbpf.ffi.string(library.bpf_map__name(pointer)).decode()
-        self.type: int = library.bpf_map__type(pointer)
-        self._btf = btf
-        self._key_type: int = library.bpf_map__btf_key_type_id(pointer)
-        self._value_type: int = library.bpf_map__btf_value_type_id(pointer)
-        self._raw_key: Layout | None = None
-        self._raw_value: Layout | None = None
-        self._memory: mmap.mmap | None = None
+    # A map is itself, not what is in it at the moment.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
-    # Looked up when asked for: most maps are the programs' own.
-    @property
-    def key(self) -> Layout | None:
-        return self._btf.layout_of(self._key_type) if self._btf and self._key_type else None
-
-    @property
-    def value(self) -> Layout | None:
-        return self._btf.layout_of(self._value_type) if self._btf and self._value_type else None
-
-    @property
-    def fd(self) -> int:
-        if self._pointer is None:
-            raise StateError(f"map {self.name}: the object is closed")
-        fd: int = libbpf.lib().bpf_map__fd(self._pointer)
-        if fd < 0:
-            raise StateError(f"map {self.name}: the object isn't loaded")
-        return fd
-
-    @property
-    def max_entries(self) -> int:
-        if self._pointer is None:
-            raise StateError(f"map {self.name}: the object is closed")
-        return int(libbpf.lib().bpf_map__max_entries(self._pointer))
-
-    @max_entries.setter
-    def max_entries(self, count: int) -> None:
-        code = libbpf.lib().bpf_map__set_max_entries(self._pointer, count)
-        if code == -errno.EBUSY:
-            raise StateError(f"map {self.name}: max_entries is set before the object is loaded")
-        libbpf.check(code, f"map {self.name}: setting max_entries to {count}")
-
-    @property
-    def key_size(self) -> int:
-        """Bytes of a key."""
-        return int(libbpf.lib().bpf_map__key_size(self._require_open()))
-
-    @key_size.setter
-    def key_size(self, size: int) -> None:
-        self._set_size("key_size", libbpf.lib().bpf_map__set_key_size, size)
-
-    @property
-    def value_size(self) -> int:
-        """Bytes of a value."""
-        return int(libbpf.lib().bpf_map__value_size(self._require_open()))
-
-    @value_size.setter
-    def value_size(self, size: int) -> None:
-        self._set_size("value_size", libbpf.lib().bpf_map__set_value_size, size)
-
-    def _set_size(self, what: str, setter: Any, size: int) -> None:
-        code = setter(self._require_open(), size)
-        if code == -errno.EBUSY:
-            raise StateError(f"map {self.name}: {what} is set before the object is loaded")
-        libbpf.check(code, f"map {self.name}: setting {what} to {size}")
-        self._raw_key = self._raw_value = None
-
-    def _require_open(self) -> Any:
-        if self._pointer is None:
-            raise StateError(f"map {self.name}: the object is closed")
-        return self._pointer
-
-    def _key_layout(self) -> Layout:
-        key = self.key
-        if key is not None:
-            return key
-        if self._raw_key is None:
-            self._raw_key = raw_layout(self.key_size)
-        return self._raw_key
-
-    def _value_layout(self) -> Layout:
-        value = self.value
-        if value is not None:
-            return value
-        if self._raw_value is None:
-            self._raw_value = raw_layout(self.value_size)
-        return self._raw_value
-
-    def _value_bytes(self) -> int:
-        size = self._value_layout().size
-        return (size + 7) // 8 * 8 * possible_cpus() if self.type in _PERCPU_TYPES else size
-
-    def _decode(self, data: Any, offset: int) -> Any:
-        layout = self._value_layout()
-        if self.type not in _PERCPU_TYPES:
-            return layout.unpack(data, offset)
-        step = (layout.size + 7) // 8 * 8
-        return [layout.unpack(data, offset + cpu * step) for cpu in range(possible_cpus())]
-
-    def _element(self, command: int, key: Any, value: bytes | None = None) -> Any:
+    def _element(self, command: int, key: bytes | None, value: bytes | None = None, flags: int = 0) -> Any:
         new = libbpf.ffi.new
-        key_buffer = new("char[]", self._key_layout().pack(key))
+        key_buffer = new("char[]", key or b"")
         value_buffer = new("char[]", value) if value is not None else new("char[]", self._value_bytes())
-        attr = struct.pack(
-            "<IxxxxQQQ", self.fd, libbpf.address(key_buffer), libbpf.address(value_buffer), 0
-        )
-        return bpf.bpf(command, attr), value_buffer
+        with self._lock:
+            attr = struct.pack(
+                "<IxxxxQQQ", self.fd, libbpf.address(key_buffer) if key is not None else 0,
+                libbpf.address(value_buffer), flags,
+            )  # fmt: skip
+            return bpf.bpf(command, attr), value_buffer
 
     def __getitem__(self, key: Any) -> Any:
         """The value of a key; of a per-CPU map a list, one value a CPU. Raises KeyError."""
-        code, buffer = self._element(bpf.MAP_LOOKUP_ELEM, key)
+        code, buffer = self._element(bpf.MAP_LOOKUP_ELEM, self._pack_key(key))
         if code == -errno.ENOENT:
             raise KeyError(key)
         libbpf.check(code, f"map {self.name}: looking up a key")
         return self._decode(libbpf.ffi.buffer(buffer), 0)
 
+    def __contains__(self, key: object) -> bool:
+        if self.type == _BLOOM:
+            code, _ = self._element(bpf.MAP_LOOKUP_ELEM, None, self._pack_value(key))
+        else:
+            code, _ = self._element(bpf.MAP_LOOKUP_ELEM, self._pack_key(key))
+        if code == -errno.ENOENT:
+            return False
+        libbpf.check(code, f"map {self.name}: looking up a key")
+        return True
+
     def __setitem__(self, key: Any, value: Any) -> None:
-        packed = self._value_layout().pack(value)
-        code, _ = self._element(bpf.MAP_UPDATE_ELEM, key, packed)
-        libbpf.check(code, f"map {self.name}: writing a key")
+        packed = self._pack_key(key)
+        code, _ = self._element(bpf.MAP_UPDATE_ELEM, packed, self._pack_value(value))
+        self._written(code, key)
+
+    def _written(self, code: int, key: Any = None) -> None:
+        if code == -errno.E2BIG:
+            if self.type in ARRAYS:
+                raise BadValue(f"map {self.name}: key: it has elements 0 to {self.max_entries - 1}, got {key!r}")
+            raise LibbpfError(f"map {self.name} is full: it has room for {self.max_entries}", errno=errno.E2BIG,
+                              hint="set max_entries before the object is loaded")  # fmt: skip
+        libbpf.check(code, f"map {self.name}: writing an element")
 
     def __delitem__(self, key: Any) -> None:
-        key_buffer = libbpf.ffi.new("char[]", self._key_layout().pack(key))
-        code = bpf.bpf(bpf.MAP_DELETE_ELEM, struct.pack("<IxxxxQ", self.fd, libbpf.address(key_buffer)))
+        key_buffer = libbpf.ffi.new("char[]", self._pack_key(key))
+        with self._lock:
+            code = bpf.bpf(bpf.MAP_DELETE_ELEM, struct.pack("<IxxxxQ", self.fd, libbpf.address(key_buffer)))
         if code == -errno.ENOENT:
             raise KeyError(key)
+        self._deleted(code)
+
+    def _deleted(self, code: int) -> None:
+        if code in _NO_BATCHES and self.type in _FIXED:
+            raise BadValue(f"map {self.name} is an array: its elements can be written, but not deleted")
         libbpf.check(code, f"map {self.name}: deleting a key")
 
-    def items(self) -> Iterator[tuple[Any, Any]]:
+    def pop(self, key: Any = _MISSING, default: Any = _MISSING) -> Any:
+        """Takes an element out: of a key; of a queue or stack, which has none, the next (KeyError: it is empty)."""
+        if self.type in _QUEUES:
+            return self._next(bpf.MAP_LOOKUP_AND_DELETE_ELEM)
+        if key is _MISSING:
+            raise BadValue(f"map {self.name}: pop() wants a key")
+        code, buffer = self._element(bpf.MAP_LOOKUP_AND_DELETE_ELEM, self._pack_key(key))
+        if code in _NO_BATCHES:  # hashes before Linux 5.14, and other maps
+            try:
+                value = self[key]
+                del self[key]
+            except KeyError:
+                code = -errno.ENOENT
+            else:
+                return value
+        if code == -errno.ENOENT:
+            if default is _MISSING:
+                raise KeyError(key)
+            return default
+        libbpf.check(code, f"map {self.name}: taking a key out")
+        return self._decode(libbpf.ffi.buffer(buffer), 0)
+
+    def peek(self) -> Any:
+        """The element of a queue or stack that ``pop()`` would take. Raises KeyError: it is empty."""
+        return self._next(bpf.MAP_LOOKUP_ELEM)
+
+    def _next(self, command: int) -> Any:
+        if self.type not in _QUEUES:
+            raise BadValue(f"map {self.name} is no queue or stack")
+        code, buffer = self._element(command, None)
+        if code == -errno.ENOENT:
+            raise KeyError(f"map {self.name} is empty")
+        libbpf.check(code, f"map {self.name}: reading the next element")
+        return self._decode(libbpf.ffi.buffer(buffer), 0)
+
+    def push(self, value: Any, *, force: bool = False) -> None:
+        """Adds to a queue, stack or bloom filter.
+
+        Args:
+            force: of a full one, drop the oldest element.
+        """
+        if self.type not in _QUEUES and self.type != _BLOOM:
+            raise BadValue(f"map {self.name} is no queue, stack or bloom filter")
+        code, _ = self._element(bpf.MAP_UPDATE_ELEM, None, self._pack_value(value), 2 if force else 0)  # BPF_EXIST
+        self._written(code)
+
+    def update(self, other: Any = (), /, **more: Any) -> None:
+        """Writes many elements, in batches where the kernel has them (Linux 5.6).
+
+        What was written before an error stays written.
+        """
+        pairs: Iterable[tuple[Any, Any]] = other.items() if hasattr(other, "items") else other
+        rows = [(self._pack_key(key), self._pack_value(value)) for key, value in (*pairs, *more.items())]
+        self._all(bpf.MAP_UPDATE_BATCH, rows)
+
+    def clear(self) -> None:
+        """Deletes all elements there are."""
+        if self.type in _QUEUES:
+            try:
+                while True:
+                    self.pop()
+            except KeyError:
+                return
+        if self.type in _FIXED:
+            self._deleted(-errno.EINVAL)
+        self._all(bpf.MAP_DELETE_BATCH, [(self._pack_key(key), b"") for key in list(self)])
+
+    def _all(self, command: int, rows: list[tuple[bytes, bytes]]) -> None:
+        """Updates or deletes elements, a batch at a time."""
+        step = max(1, min(_BATCH, _BATCH_BYTES // max(1, self._value_bytes())))
+        deleting = command == bpf.MAP_DELETE_BATCH
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            keys = libbpf.ffi.new("char[]", b"".join([key for key, _ in part]))
+            values = libbpf.ffi.new("char[]", b"".join([value for _, value in part]))
+            with self._lock:
+                attr = struct.pack("<QQQQIIQQ", 0, 0, libbpf.address(keys), 0 if deleting else libbpf.address(values),
+                                   len(part), self.fd, 0, 0)  # fmt: skip
+                done, code = _batch(command, attr, always=True)
+            if code == 0:
+                continue
+            # One by one: where there are no batches, and for what else went wrong, to say of which.
+            for key, value in part[done if done < len(part) and code not in _NO_BATCHES else 0 :]:
+                if deleting:
+                    buffer = libbpf.ffi.new("char[]", key)
+                    with self._lock:
+                        attr = struct.pack("<IxxxxQ", self.fd, libbpf.address(buffer))
+                        one = bpf.bpf(bpf.MAP_DELETE_ELEM, attr)
+                    if one != -errno.ENOENT:  # gone meanwhile
+                        self._deleted(one)
+                else:
+                    one, _ = self._element(bpf.MAP_UPDATE_ELEM, key, value)
+                    self._written(one, self._key_layout().unpack(key))
+
+    def items(self) -> ItemsView[Any, Any]:
         """Keys and values, read in batches (Linux 5.6; a map type without batches is read one by one)."""
-        return self._items(bpf.MAP_LOOKUP_BATCH)
+        return _Items(self)
+
+    def values(self) -> ValuesView[Any]:
+        """The values, read like `items`."""
+        return _Values(self)
 
     def take(self) -> Iterator[tuple[Any, Any]]:
         """Keys and values of a hash, which is empty afterwards. No program may use the map meanwhile."""
@@ -173,10 +212,14 @@ class Map:
         first, seen = True, 0
         while True:
             addresses = [libbpf.address(buffer) for buffer in (token, keys, values)]
-            attr = struct.pack("<QQQQIIQQ", 0 if first else addresses[0], *addresses, capacity, self.fd, 0, 0)
-            count, code = _batch(command, attr)
-            if first and command == bpf.MAP_LOOKUP_BATCH and code in (-errno.EINVAL, -524, -errno.EOPNOTSUPP):
-                yield from self._items_one_by_one()
+            with self._lock:
+                attr = struct.pack("<QQQQIIQQ", 0 if first else addresses[0], *addresses, capacity, self.fd, 0, 0)
+                count, code = _batch(command, attr)
+            if first and code in _NO_BATCHES:
+                for key, value in self._items_one_by_one():
+                    if command != bpf.MAP_LOOKUP_BATCH:
+                        del self[key]
+                    yield key, value
                 return
             if code == -errno.ENOSPC and not count:  # one hash bucket holds more than a batch
                 capacity *= 2
@@ -200,9 +243,12 @@ class Map:
         key, following = new("char[]", key_layout.size), new("char[]", key_layout.size)
         position = 0
         for _ in range(4 * self.max_entries + 1):
-            attr = struct.pack("<IxxxxQQ", self.fd, position, libbpf.address(following))
-            if bpf.bpf(bpf.MAP_GET_NEXT_KEY, attr) < 0:
+            with self._lock:
+                attr = struct.pack("<IxxxxQQ", self.fd, position, libbpf.address(following))
+                code = bpf.bpf(bpf.MAP_GET_NEXT_KEY, attr)
+            if code == -errno.ENOENT:
                 return
+            libbpf.check(code, f"map {self.name}: going through its keys")
             libbpf.ffi.memmove(key, following, key_layout.size)
             position = libbpf.address(key)
             decoded = key_layout.unpack(libbpf.ffi.buffer(key))
@@ -216,49 +262,120 @@ class Map:
             yield key
 
     def __len__(self) -> int:
-        return sum(1 for _ in self.items())
+        return self.max_entries if self.type in _FIXED else sum(1 for _ in self._items(bpf.MAP_LOOKUP_BATCH))
 
-    def memory(self) -> mmap.mmap:
-        """The values of an mmapable array (``BPF_F_MMAPABLE``, Linux 5.5) as memory, readable and writable.
+    def __bool__(self) -> bool:
+        return next(iter(self), _MISSING) is not _MISSING
 
-        Elements lie one after the other, each padded to 8 bytes.
+
+    @classmethod
+    def open(cls, path: str) -> Map:
+        """Opens a pinned map; its types are those the kernel was told, or else bytes. `close` it afterwards.
+
+        Raises:
+            TargetNotFound: nothing is pinned there. BadValue: it is no map. PermissionDenied, LibbpfError.
         """
-        if self._memory is None:
-            if not libbpf.lib().bpf_map__map_flags(self._pointer) & _MMAPABLE:
-                raise Unsupported(f"map {self.name} isn't declared BPF_F_MMAPABLE", feature="mmapable array")
-            size = (self._value_layout().size + 7) // 8 * 8 * self.max_entries
-            pages = (size + mmap.PAGESIZE - 1) // mmap.PAGESIZE * mmap.PAGESIZE
-            try:
-                self._memory = mmap.mmap(self.fd, pages, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-            except OSError as error:
-                raise LibbpfError(f"map {self.name}: mmap: {error.strerror}", errno=error.errno) from None
-        return self._memory
+        from pyebpf.core import pins
+
+        return _Opened(pins.get(path), path)
+
+    @classmethod
+    def create(cls, type: int, key_size: int, value_size: int, max_entries: int, name: str = "map") -> Map:
+        """Makes a map of its own, e.g. to put into a map of maps. `close` it afterwards; keys and values are bytes."""
+        fd = libbpf.check(bpf.create_map(type, key_size, value_size, max_entries), f"map {name}: creating it")
+        return _Opened(fd, None, name)
+
+    def inner(self, key: Any) -> Map:
+        """Of a map of maps: the map a key has, to be closed. Raises KeyError."""
+        if self.type not in (12, 13):
+            raise BadValue(f"map {self.name} is no map of maps")
+        fd = bpf.bpf(bpf.MAP_GET_FD_BY_ID, struct.pack("<III", self[key], 0, 0))
+        return _Opened(libbpf.check(fd, f"map {self.name}: opening the map of {key!r}"), None)
+
+
+class _Opened(Map):
+    """A map of no object: opened where it is pinned, or made by us."""
+
+    def __init__(self, fd: int, path: str | None, name: str = "") -> None:
+        from pyebpf.core import pins
+
+        try:
+            self._info: MapInfo = pins.map_info(fd)
+            self._btf = pins.btf_of(self._info.btf_id)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._pointer: Any = fd
+        self._lock = RLock()
+        self.name, self.type = self._info.name or name, self._info.type
+        known = self._btf is not None
+        self._key_type, self._value_type = (self._info.key_type, self._info.value_type) if known else (0, 0)
+        self._reset()
+        self._path = path
+
+    @property
+    def fd(self) -> int:
+        return int(self._require_open())
+
+    def _size(self, what: str) -> int:
+        return int(getattr(self._info, what))
+
+    def _set_size(self, what: str, size: int) -> None:
+        raise StateError(f"map {self.name}: it exists, {what} can't be set any more")
+
+    @property
+    def flags(self) -> int:
+        return self._info.flags
+
+    @property
+    def pin_path(self) -> str | None:
+        return self._path
+
+    def _require_open(self) -> Any:
+        if self._pointer is None:
+            raise StateError(f"map {self.name}: it is closed")
+        return self._pointer
+
+    def reuse(self, source: str | int | MapBase) -> None:
+        raise StateError(f"map {self.name} belongs to no object")
 
     def close(self) -> None:
-        """Unmaps the memory and forgets the map, which goes with its object."""
-        self._pointer = None
-        if self._memory is not None:
-            try:
-                self._memory.close()
-            except BufferError:  # somebody still holds a view; it goes with the last of them
-                pass
-            self._memory = None
+        with self._lock:
+            fd = self._pointer
+            super().close()
+            if fd is not None:
+                os.close(fd)
+
+    def __enter__(self) -> Map:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def _batch(command: int, attr: bytes) -> tuple[int, int]:
-    """Runs a batch command; returns how many elements came and the result. The kernel writes the count into attr."""
+class _Items(ItemsView[Any, Any]):
+    """Keys and values of a map, a batch at a time."""
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        source: Any = self._mapping  # type: ignore[attr-defined]
+        return iter(source._items(bpf.MAP_LOOKUP_BATCH))
+
+
+class _Values(ValuesView[Any]):
+    """Values of a map, a batch at a time."""
+
+    def __iter__(self) -> Iterator[Any]:
+        source: Any = self._mapping  # type: ignore[attr-defined]
+        return (value for _, value in source._items(bpf.MAP_LOOKUP_BATCH))
+
+
+def _batch(command: int, attr: bytes, always: bool = False) -> tuple[int, int]:
+    """Runs a batch command; returns how many elements came and the result. The kernel writes the count into attr.
+
+    Args:
+        always: the count is wanted whatever the result is.
+    """
     buffer = libbpf.ffi.new("char[]", attr)
     code = bpf.bpf_inout(command, buffer, len(attr))
     count = struct.unpack_from("<I", libbpf.ffi.buffer(buffer), 32)[0]
-    return (count if code in (0, -errno.ENOENT) else 0), code
-
-
-_possible_cpus = 0
-
-
-def possible_cpus() -> int:
-    """CPUs that may ever be there: how many values a per-CPU map's element has."""
-    global _possible_cpus
-    if not _possible_cpus:
-        _possible_cpus = libbpf.check(libbpf.lib().libbpf_num_possible_cpus(), "counting CPUs")
-    return _possible_cpus
+    return (count if always or code in (0, -errno.ENOENT) else 0), code

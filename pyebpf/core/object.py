@@ -1,194 +1,54 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """An eBPF object: opened (a pure reading of the file), configured, loaded into the kernel, closed.
 
-libbpf objects are not thread-safe; an `Object` belongs to one thread until it is loaded.
+One lock an object: load, attach, map operations and close may come from any thread. What is read one record or batch
+after the other (rings, `Map.items`) belongs to one thread at a time.
 """
 
 from __future__ import annotations
 
 import errno
-import mmap
 import os
-import struct
 import zlib
-from typing import Any
+from _thread import RLock
+from typing import TYPE_CHECKING, Any
 
-from pyebpf.core import bpf, libbpf
-from pyebpf.core.btf import Btf, Variable
+from pyebpf.core import libbpf
+from pyebpf.core.btf import Btf
 from pyebpf.core.excerpt import excerpt_for, file_of
 from pyebpf.core.map import Map
-from pyebpf.errors import AttachError, LoadError, StateError, TargetNotFound
+from pyebpf.core.programs import Program as Program
+from pyebpf.core.sections import DataSection, Names
+from pyebpf.errors import LoadError, StateError, TargetNotFound
+
+if TYPE_CHECKING:
+    from pyebpf.core.attached import Link
+    from pyebpf.core.records import PerfReader, Reader, RecordType
 
 _LOG_SIZE = 1 << 20
-# Constants and globals that libbpf keeps in maps of their own; their names end in the section's.
-_SECTIONS = (".rodata", ".data", ".bss")
-# The instruction that loads SITE_PLACEHOLDER (bpf/include/site.bpf.h): ld_imm64 into any register.
-_PLACEHOLDER = 0x5EEDC00C1E5EED00
-
-
-class Program:
-    """One program of an object.
-
-    Attributes:
-        name: the C function's name.
-        section: its ELF section, e.g. "uprobe".
-    """
-
-    def __init__(self, pointer: Any, owner: Object) -> None:
-        library = libbpf.lib()
-        self.pointer = pointer
-        self._owner = owner
-        self.name: str = libbpf.ffi.string(library.bpf_program__name(pointer)).decode()
-        self.section: str = libbpf.ffi.string(library.bpf_program__section_name(pointer)).decode()
-
-    @property
-    def autoload(self) -> bool:
-        """False: the program is left out when the object is loaded."""
-        return bool(libbpf.lib().bpf_program__autoload(self.pointer))
-
-    @autoload.setter
-    def autoload(self, wanted: bool) -> None:
-        self._owner._require_open(f"program {self.name}: autoload")
-        libbpf.check(libbpf.lib().bpf_program__set_autoload(self.pointer, wanted), f"program {self.name}: autoload")
-
-    @property
-    def attach_type(self) -> int:
-        """The expected attach type (``enum bpf_attach_type``)."""
-        return int(libbpf.lib().bpf_program__expected_attach_type(self.pointer))
-
-    @attach_type.setter
-    def attach_type(self, value: int) -> None:
-        self._owner._require_open(f"program {self.name}: attach_type")
-        code = libbpf.lib().bpf_program__set_expected_attach_type(self.pointer, value)
-        libbpf.check(code, f"program {self.name}: attach_type")
-
-    @property
-    def fd(self) -> int:
-        if self._owner.closed:
-            raise StateError(f"program {self.name}: the object is closed")
-        fd: int = libbpf.lib().bpf_program__fd(self.pointer)
-        if fd < 0:
-            raise StateError(f"program {self.name}: the object isn't loaded")
-        return fd
-
-    @property
-    def iterator(self) -> str:
-        """Of an iterator's program in a section "raw_tp/bpf_iter_…": the kernel's function; "" of all others."""
-        return self.section[7:] if self.section.startswith("raw_tp/bpf_iter_") else ""
-
-    def as_iterator(self) -> int:
-        """Loads a copy of the loaded program as the iterator it is.
-
-        From a section "iter/…" libbpf would, but it reads all of the kernel's types to look up a number.
-
-        Returns:
-            a file descriptor, the caller's to close.
-
-        Raises:
-            AttachError: the kernel has no such iterator, or refused the copy.
-        """
-        function = self._owner._kernel_functions.get(self.iterator)
-        if function is None:
-            raise AttachError(f"program {self.name}: this kernel has no iterator {self.iterator}")
-        library = libbpf.lib()
-        size = library.bpf_program__insn_cnt(self.pointer) * 8
-        code = bytes(libbpf.ffi.buffer(library.bpf_program__insns(self.pointer), size))
-        fd = bpf.load_program(
-            code, kind=bpf.PROG_TYPE_TRACING, attach_type=bpf.TRACE_ITER, name=self.name, attach_to=function
-        )
-        if fd < 0:
-            raise AttachError(f"program {self.name}: loading it as an iterator: {os.strerror(-fd)}", errno=-fd)
-        return fd
-
-    def copy_with_cookie(self, cookie: int) -> int:
-        """Loads a copy of the loaded program whose `site_cookie` is a constant, for kernels without attach cookies.
-
-        Returns:
-            a file descriptor, the caller's to close.
-
-        Raises:
-            AttachError: the program reads no cookie, or the kernel refused the copy.
-        """
-        library = libbpf.lib()
-        size = library.bpf_program__insn_cnt(self.pointer) * 8
-        code = bytearray(libbpf.ffi.buffer(library.bpf_program__insns(self.pointer), size))
-        low, high = struct.pack("<I", _PLACEHOLDER & 0xFFFFFFFF), struct.pack("<I", _PLACEHOLDER >> 32)
-        copies = 0
-        for at in range(0, size - 8, 8):
-            if code[at] == 0x18 and code[at + 4 : at + 8] == low and code[at + 12 : at + 16] == high:
-                struct.pack_into("<I", code, at + 4, cookie & 0xFFFFFFFF)
-                struct.pack_into("<I", code, at + 12, cookie >> 32)
-                copies += 1
-        if not copies:
-            raise AttachError(f"program {self.name} has no site_cookie() to replace")
-        fd = bpf.load_program(bytes(code), name=self.name)
-        if fd < 0:
-            raise AttachError(f"program {self.name}: loading a copy: {os.strerror(-fd)}", errno=-fd)
-        return fd
-
-
-class DataSection:
-    """The variables of ``.rodata``, ``.data`` or ``.bss``, by name, typed by BTF.
-
-    Constants (``.rodata``) are written before the object is loaded, so that the verifier can prune by them.
-    """
-
-    def __init__(self, name: str, pointer: Any, variables: list[Variable], owner: Object) -> None:
-        self._name, self._pointer, self._owner = name, pointer, owner
-        self._live: mmap.mmap | None = None
-        self._variables = {variable.name: variable for variable in variables}
-
-    def memory(self) -> Any:
-        """The section's bytes: the initial value, and once loaded the live one."""
-        if self._owner.closed:
-            raise StateError(f"{self._name}: the object is closed")
-        if self._live is not None:
-            return self._live
-        size = libbpf.ffi.new("size_t *")
-        address = libbpf.lib().bpf_map__initial_value(self._pointer, size)
-        if address == libbpf.ffi.NULL:
-            raise StateError(f"{self._name} can't be read")
-        if self._owner.loaded and self._name != ".rodata":  # which is frozen: its initial value is its last
-            self._live = mmap.mmap(libbpf.lib().bpf_map__fd(self._pointer), size[0])
-            return self._live
-        return libbpf.ffi.buffer(address, size[0])
-
-    def close(self) -> None:
-        """Lets go of the memory."""
-        if self._live is not None:
-            self._live.close()
-
-    def __getitem__(self, name: str) -> Any:
-        variable = self._variables[name]
-        return variable.layout.unpack(self.memory(), variable.offset)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if self._name == ".rodata":
-            self._owner._require_open(f"constant {name}")
-        variable = self._variables[name]
-        packed = variable.layout.pack(value)
-        self.memory()[variable.offset : variable.offset + len(packed)] = packed
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._variables
-
 
 class Object:
     """An eBPF object file.
 
-    Use as a context manager; ``close`` unloads programs and maps that nothing else holds.
+    Use as a context manager; ``close`` detaches and unloads what nothing else holds.
 
     Attributes:
         name: what it is called in errors.
         programs, maps: by name.
         btf: the object's types.
         rodata, data, bss: its variables; None where it has no such section.
+        sections: all of these, also of an own name (".data.counters").
+        lock: held while something is done to the object.
     """
 
-    def __init__(self, image: bytes, name: str, kernel_types: str = "all") -> None:
+    def __init__(self, image: bytes, name: str, kernel_types: str = "all", pin_root: str | None = None) -> None:
         library, ffi = libbpf.lib(), libbpf.ffi
         self.name = name
+        self.lock = RLock()
         self._image = image
+        self._pin_root = pin_root
+        self._failed = False
+        self._links: list[Link] = []
         self._kernel_types = kernel_types
         self._types_fd = -1 if kernel_types == "all" else os.memfd_create("btf")  # filled when it is loaded
         self._kernel_functions: dict[str, int] = {}
@@ -201,35 +61,44 @@ class Object:
             if raw == ffi.NULL:
                 raise LoadError(f"{name}: no BTF; compile it with clang -g")
             self.btf = Btf(bytes(ffi.buffer(raw, size[0])))
-            self.programs = {program.name: program for program in self._all_programs()}
-            self.maps: dict[str, Map] = {}
-            sections: dict[str, DataSection] = {}
+            self.programs: dict[str, Program] = Names("program", {one.name: one for one in self._all_programs()})
+            self.maps: dict[str, Map] = Names("map", {})
+            self.sections: dict[str, DataSection] = Names("section", {})
             for pointer in self._all_maps(self._pointer):
                 map_name = ffi.string(library.bpf_map__name(pointer)).decode()
-                section = next((name for name in _SECTIONS if map_name.endswith(name)), None)
-                if section:
-                    sections[section] = DataSection(section, pointer, self.btf.variables(section), self)
+                _, dot, rest = map_name.partition(".")  # libbpf keeps variables in maps called after the section
+                if dot:
+                    self.sections[dot + rest] = DataSection(dot + rest, pointer, self.btf.variables(dot + rest), self)
                 else:
-                    self.maps[map_name] = Map(pointer, self.btf)
+                    self.maps[map_name] = Map(pointer, self.btf, self.lock)
         except BaseException:
             self.close()
             raise
-        self.rodata, self.data, self.bss = (sections.get(section) for section in _SECTIONS)
+        self.rodata, self.data, self.bss = (self.sections.get(name) for name in (".rodata", ".data", ".bss"))
 
     @classmethod
-    def open(cls, path: str) -> Object:
+    def open(cls, source: str | os.PathLike[str] | bytes, name: str | None = None, *, pin_root: str | None = None
+             ) -> Object:  # fmt: skip
         """Opens an object file; nothing is done to the kernel yet.
+
+        Args:
+            source: its path, or its contents.
+            name: what it is called in errors; the kernel shows its first letters. By default the file's.
+            pin_root: the folder for maps declared ``LIBBPF_PIN_BY_NAME``, by default /sys/fs/bpf.
 
         Raises:
             TargetNotFound: no such file.
             LoadError: it isn't an eBPF object.
         """
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            return cls(bytes(source), name or "object", pin_root=pin_root)
+        path = os.fspath(source)
         try:
             with open(path, "rb") as file:
                 image = file.read()
         except OSError as error:
             raise TargetNotFound(f"{path}: {error.strerror}") from None
-        return cls(image, os.path.basename(path).split(".")[0])
+        return cls(image, name or os.path.basename(path).split(".")[0], pin_root=pin_root)
 
     def _open(self, log: Any = None) -> Any:
         library, ffi = libbpf.lib(), libbpf.ffi
@@ -237,6 +106,9 @@ class Object:
         options.sz = ffi.sizeof("struct bpf_object_open_opts")
         name = ffi.new("char[]", self.name.encode())
         options.object_name = name
+        pin_root = ffi.new("char[]", os.fsencode(self._pin_root or ""))
+        if self._pin_root:
+            options.pin_root_path = pin_root
         custom_btf = ffi.new("char[]", os.fsencode(os.environ.get("PYEBPF_BTF", "")))
         types = ffi.new("char[]", f"/proc/self/fd/{self._types_fd}".encode())
         if self._types_fd >= 0:
@@ -247,7 +119,16 @@ class Object:
             options.kernel_log_buf, options.kernel_log_size = log, len(log)
         pointer = library.bpf_object__open_mem(self._image, len(self._image), options)
         if pointer == ffi.NULL:
-            raise LoadError(f"{self.name}: not an eBPF object: {os.strerror(ffi.errno)}", errno=ffi.errno)
+            number = int(ffi.errno)
+            with libbpf.captured_messages() as messages:  # once more, for what libbpf says of it
+                pointer = library.bpf_object__open_mem(self._image, len(self._image), options)
+            if pointer == ffi.NULL:
+                reason = _libbpf_reason(messages.lines)
+                raise LoadError(
+                    f"{self.name}: not an eBPF object: {os.strerror(number) if number < 4000 else 'malformed'}"
+                    + (f": {reason}" if reason else ""),  # libbpf has numbers of its own from 4000 on
+                    errno=number,
+                )
         return pointer
 
     def _all_programs(self) -> list[Program]:
@@ -268,8 +149,17 @@ class Object:
 
     def _require_open(self, what: str) -> None:
         """Raises StateError once the object is loaded or closed."""
-        if self._loaded or self._pointer is None:
-            raise StateError(f"{what}: set it before the object is loaded")
+        if self._pointer is None:
+            raise StateError(f"{what}: the object is closed")
+        if self._loaded:
+            raise StateError(f"{what}: only before the object is loaded")
+
+    def _require_loaded(self, what: str) -> None:
+        """Raises StateError unless the object is loaded."""
+        if self._pointer is None:
+            raise StateError(f"{what}: the object is closed")
+        if not self._loaded:
+            raise StateError(f"{what}: the object isn't loaded: call load() first")
 
     def load(self) -> None:
         """Loads maps and programs into the kernel.
@@ -278,13 +168,79 @@ class Object:
             LoadError: with the program's name and the verifier's log.
             PermissionDenied: naming what is missing.
         """
-        self._require_open("load")
-        if self._types_fd >= 0:
-            os.write(self._types_fd, self._types())
-        code = libbpf.lib().bpf_object__load(self._pointer)
-        if code:
-            self._explain(code)
-        self._loaded = True
+        with self.lock:
+            self._require_open("load")
+            if self._failed:
+                raise StateError("load: it failed before; open the object again")
+            if self._types_fd >= 0:
+                os.write(self._types_fd, self._types())
+            self._failed = True
+            for program in self.programs.values():
+                program.settle()
+            code = libbpf.lib().bpf_object__load(self._pointer)
+            if code:
+                self._explain(code)
+            self._loaded = True
+            for one in self.maps.values():
+                one.loaded()
+
+    def attach(self) -> dict[str, Link]:
+        """Attaches every program whose section says where ("tp/sched/sched_switch"); others are left alone.
+
+        Returns:
+            a link a program, by the program's name. Closing the object detaches them.
+
+        Raises:
+            Error: what `Program.attach` raises; nothing is attached then.
+        """
+        made: dict[str, Link] = {}
+        with self.lock:
+            self._require_loaded("attach")
+            try:
+                for name, program in self.programs.items():
+                    link = program.attach_by_section() if program.autoload and program.autoattach else None
+                    if link is not None:
+                        made[name] = link
+            except BaseException:
+                for link in made.values():
+                    link.detach()
+                raise
+        return made
+
+    def ring(self, name: str, type: RecordType = None) -> Reader:
+        """Reads a ring buffer, as records of a type; one reader at a time.
+
+        Args:
+            name: of the map.
+            type: a structure's name; ``bytes``; or a function that is given each record's bytes. Without it, the
+                structure the map declares (``__type(value, struct event)``), or the one that a global pointer keeps
+                (``const struct event *unused __attribute__((unused));``), if there is only one.
+
+        Raises:
+            StateError: the object isn't loaded, or the ring is being read already.
+            NoSuchName: there is no such map or type.
+            BadValue: the map is no ring buffer, or it isn't clear which type is meant.
+        """
+        from pyebpf.core.records import RingReader
+
+        with self.lock:
+            self._require_loaded(f"ring {name}")
+            return RingReader(self.maps[name], self.btf, type)
+
+    def perf(self, name: str, type: RecordType = None, pages: int = 64) -> PerfReader:
+        """Reads a perf event array, as `ring` does.
+
+        Args:
+            pages: of memory for each CPU, a power of two.
+
+        Raises:
+            what `ring` does; PermissionDenied, LibbpfError: the kernel refused a buffer.
+        """
+        from pyebpf.core.records import PerfReader
+
+        with self.lock:
+            self._require_loaded(f"perf {name}")
+            return PerfReader(self.maps[name], self.btf, type, pages)
 
     def _types(self) -> bytes:
         """What libbpf is to know of the kernel's types. Raises LoadError."""
@@ -302,7 +258,11 @@ class Object:
         library, ffi = libbpf.lib(), libbpf.ffi
         second = self._open()
         try:
+            reused = [one for one in self.maps.values() if one.reused_fd >= 0]
             for ours, theirs in zip(self._all_maps(self._pointer), self._all_maps(second)):
+                for one in reused:
+                    if ffi.string(library.bpf_map__name(theirs)).decode() == one.name:
+                        library.bpf_map__reuse_fd(theirs, one.reused_fd)
                 library.bpf_map__set_max_entries(theirs, library.bpf_map__max_entries(ours))
                 if not library.bpf_map__btf_key_type_id(ours):  # else libbpf knows it from the type
                     library.bpf_map__set_key_size(theirs, library.bpf_map__key_size(ours))
@@ -314,8 +274,7 @@ class Object:
             programs = _walk(library.bpf_object__next_program, second)
             logs = {}
             for program, pointer in zip(self.programs.values(), programs):
-                library.bpf_program__set_autoload(pointer, program.autoload)
-                library.bpf_program__set_expected_attach_type(pointer, program.attach_type)
+                program.configure(pointer)
                 logs[program.name] = ffi.new("char[]", _LOG_SIZE)
                 library.bpf_program__set_log_buf(pointer, logs[program.name], _LOG_SIZE)
             with libbpf.captured_messages() as messages:
@@ -324,31 +283,40 @@ class Object:
             library.bpf_object__close(second)
         refused = next((name for name, log in logs.items() if log[0] != b"\0"), None)
         log = ffi.string(logs[refused]).decode(errors="replace") if refused else ""
+        hint = next((hint for one in self.programs.values() for hint in [one.why_not()] if hint), None)
+        text = "".join(messages.lines)
+        named = refused or next((name for name in self.programs if f"prog '{name}': failed" in text
+                                 or f"prog '{name}': BPF program load failed" in text), None)  # fmt: skip
+        where = f"loading {self.name}" + (f", program {named}" if named else "")
         if code in (-errno.EPERM, -errno.EACCES) and not log:
-            raise libbpf.failure(code, f"loading {self.name}")
-        where = f"loading {self.name}" + (f", program {refused}" if refused else "")
+            raise libbpf.failure(code, where, hint=hint)
         detail = _last_useful_line(log) or _libbpf_reason(messages.lines)
         raise LoadError(
             f"{where}: {os.strerror(-code) if code != -524 else 'not supported by the kernel'}"
             + (f": {detail}" if detail else ""),
-            program=refused,
+            program=named,
             verifier_log=log,
             errno=-code,
+            hint=hint,
         )
 
     def close(self) -> None:
-        """Lets go of programs and maps. Safe to call twice."""
+        """Detaches links, ends readers, lets go of programs and maps. From any thread; safe to call twice."""
         for one in getattr(self, "maps", {}).values():
-            one.close()
-        for section in (getattr(self, name[1:], None) for name in _SECTIONS):
-            if section is not None:
+            one.end_reader()  # before the lock is asked for: whoever reads may be holding up somebody else
+        with self.lock:
+            for link in list(self._links):
+                link.detach()
+            for one in getattr(self, "maps", {}).values():
+                one.close()
+            for section in getattr(self, "sections", {}).values():
                 section.close()
-        if self._pointer is not None:
-            libbpf.lib().bpf_object__close(self._pointer)
-            self._pointer = None
-        if self._types_fd >= 0:
-            os.close(self._types_fd)
-            self._types_fd = -1
+            if self._pointer is not None:
+                libbpf.lib().bpf_object__close(self._pointer)
+                self._pointer = None
+            if self._types_fd >= 0:
+                os.close(self._types_fd)
+                self._types_fd = -1
 
     def __enter__(self) -> Object:
         return self
@@ -373,8 +341,10 @@ def open_bundled(name: str, *, kernel_types: str = "all") -> Object:
     arch = {"x86_64": "x86-64", "aarch64": "arm64"}.get(machine)
     if arch is None:
         raise Unsupported(f"pyebpf has no eBPF objects for {machine}", feature=machine, minimum="x86-64 or arm64")
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    path = os.path.join(root, "objects", arch, f"{name}.bpf.o.gz")
+    root = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "objects")
+    path = os.path.join(root, arch, f"{name}.bpf.o.gz")
+    if not os.path.exists(path):  # one that reads no registers is the same everywhere
+        path = os.path.join(root, "any", f"{name}.bpf.o.gz")
     try:
         with open(path, "rb") as file:
             image = zlib.decompress(file.read(), 31)  # with gzip's header
@@ -400,9 +370,10 @@ def _last_useful_line(log: str) -> str:
 
 
 def _libbpf_reason(lines: list[str]) -> str:
-    """libbpf's first complaint, without its guesses about ulimits."""
+    """libbpf's first complaint, without its guesses about ulimits, and what it does without."""
     for line in lines:
         text = line.removeprefix("libbpf: ") if hasattr(line, "removeprefix") else line
-        if "ulimit" not in text and ("fail" in text or "error" in text or "can't" in text):
+        guess = "ulimit" in text or "skipping optional" in text
+        if not guess and ("fail" in text or "error" in text or "can't" in text):
             return text
     return ""

@@ -13,7 +13,7 @@ import os
 import select
 import struct
 from _thread import allocate_lock
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pyebpf.core.map import Map
 from pyebpf.errors import LibbpfError, StateError
@@ -89,7 +89,7 @@ class RingBuffer:
         self._nap_poll.register(self._wake_read, select.POLLIN)
         self._awake = None if awake is None else memoryview(awake.memory()).cast("Q")
         self._position = self._consumer[0]  # where the last `wait` began
-        self._fence = _no_fence if os.uname().machine == "x86_64" else _Fence()
+        self._fence = fence()
         self._full_fence = _Fence()
         self._closed = False
         self._waiting = allocate_lock()
@@ -214,6 +214,7 @@ class RingBuffer:
                 mapping.close()
             except BufferError:  # a record is still held; its view keeps the memory
                 pass
+        del mapping, self._consumer_page, self._producer_map
         os.close(self._wake_read)
         os.close(self._wake_write)
 
@@ -248,6 +249,11 @@ class _Fence:
         self._first.release()
         self._second.acquire()
         self._second.release()
+
+
+def fence() -> Callable[[], None]:
+    """What this machine needs between a position and the data it tells of."""
+    return _no_fence if os.uname().machine == "x86_64" else _Fence()
 
 
 def unpack_words(record: memoryview, offset: int, size: int) -> tuple[int, ...]:

@@ -35,14 +35,18 @@ class Tracefs:
                 return
         self._mount = mount.detached("tracefs")
         if self._mount >= 0:
-            return
+            try:
+                os.stat("events", dir_fd=self._mount)
+                return
+            except OSError as error:  # only root may look into it
+                self.close()
+                self._mount = -(error.errno or errno.EACCES)
         why = f"{denied} can't be read" if denied else f"tracefs is mounted neither on {' nor on '.join(_MOUNTS)}"
         message = f"{why}, and mounting it for ourselves failed: {os.strerror(-self._mount)}"
         if self._mount in (-errno.EPERM, -errno.EACCES):
-            missing = (*kernel.missing_capabilities(), "CAP_DAC_READ_SEARCH" if denied else "CAP_SYS_ADMIN")
-            hint = f"run as root, or with {', '.join(missing[:-1])} and {missing[-1]}" if missing[1:] else (
-                f"run with {missing[0]}"
-            )
+            reads = denied or self._mount == -errno.EACCES
+            missing = (*kernel.missing_capabilities(), "CAP_DAC_READ_SEARCH" if reads else "CAP_SYS_ADMIN")
+            hint = kernel.why_denied(missing) + ("" if denied else f"; or have tracefs mounted on {_MOUNTS[0]}")
             raise PermissionDenied(message, missing=missing, errno=-self._mount, hint=hint)
         raise Unsupported(message, feature="tracefs", hint="as root: mount -t tracefs none /sys/kernel/tracing")
 
@@ -59,6 +63,17 @@ class Tracefs:
             return None
         try:
             return int(os.read(fd, 32))
+        finally:
+            os.close(fd)
+
+    def names(self, category: str) -> list[str]:
+        """The tracepoints of a category ("sched")."""
+        try:
+            fd = os.open(f"events/{category}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._mount)
+        except OSError:
+            return []
+        try:
+            return os.listdir(fd)
         finally:
             os.close(fd)
 

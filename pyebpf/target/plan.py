@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..binary.image import Function, Image
-from ..errors import BinaryError
+from ..binary.unfit import unfit
 from .images import Images
 from .locate import Located, locate
 from .probe import GoAbi, Probe
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
 _UNWINDER = r"/lib(?:stdc\+\+|c\+\+|c\+\+abi|gcc_s|unwind)[.-][^/]*\Z"  # compiled when first used
 _MAX_TAIL_FUNCTIONS = 16
-_MAX_INSTRUCTION = 15
-_PREFIXES = b"\x26\x2e\x36\x3e\x64\x65\x67"  # segments, address size: those that VEX allows
-# Conditional jumps, nop, far calls and jumps, popf, returns, calls, jumps, indirect ones.
-_MISREAD = frozenset(
-    (*range(0x70, 0x80), 0x90, 0x9A, 0x9D, 0xC2, 0xC3, 0xCA, 0xCB, 0xCF, 0xE8, 0xE9, 0xEA, 0xEB, 0xFF)
-)
 _NEVER_RETURNS = "never returns"  # Exits.reason
 
 
@@ -69,7 +63,7 @@ class Planner:
         if displacement:
             function = function._replace(name=f"{function.name}+{displacement:#x}")
         entry = function.offset + (displacement or 0)
-        reason = _unfit(image, function.address + (displacement or 0))
+        reason = unfit(image.elf, function.address + (displacement or 0))
         if reason is not None:
             return reason
         probe = Probe(
@@ -96,7 +90,7 @@ class Planner:
         sites = program.sites(code, self.returns)
         if self.returns and not sites.returns:
             return sites.reason or "has no return instruction"
-        reason = _unfit(image, sites.entry) if at_entry else None  # behind the stack check
+        reason = unfit(image.elf, sites.entry) if at_entry else None  # behind the stack check
         if reason is not None:
             return reason
         return probe._replace(
@@ -182,44 +176,3 @@ def _unnamed(image: Image, address: int) -> Function | None:
         return None
     name = f"{address:#x}"
     return Function(name, name, address, image.elf.offset_of(address), fde.end - fde.start, "c", (), ".eh_frame", False)
-
-
-def _unfit(image: Image, address: int) -> str | None:
-    """Why no probe may be placed on the instruction at `address`, or None."""
-    if _is_trap(image, address):
-        return "begins with a trap instruction"
-    if _is_misread_by_the_kernel(image, address):
-        return "begins with an AVX instruction that Linux takes for another: a probe would break it"
-    return None
-
-
-def _is_misread_by_the_kernel(image: Image, address: int) -> bool:
-    """Is it a VEX, EVEX or XOP instruction whose opcode means something else in the one-byte map?
-
-    arch/x86/kernel/uprobes.c looks at the opcode alone: branch_setup_xol_ops emulates a jump, call or nop, and
-    arch_uprobe_analyze_insn takes others for returns or far calls and leaves the instruction pointer wrong. A probe on
-    vpbroadcastb (0x78, js) skips it, one on vpor (0xeb, jmp) jumps: measured on Linux 6.18.
-    """
-    if image.elf.machine != "x86-64":
-        return False
-    try:
-        code = image.elf.read(address, _MAX_INSTRUCTION)
-    except BinaryError:  # the file ends sooner
-        code = image.elf.read(address, 1)
-    code = code.lstrip(_PREFIXES)
-    if code[:1] == b"\x8f":
-        return len(code) > 1 and code[1] & 0x1F >= 8  # XOP; else pop
-    opcode = {0xC5: 2, 0xC4: 3, 0x62: 4}.get(code[0] if code else 0)
-    return opcode is not None and len(code) > opcode and code[opcode] in _MISREAD
-
-
-def _is_trap(image: Image, address: int) -> bool:
-    """Is the instruction at `address` one that stops the program? The kernel refuses to probe most of them.
-
-    arch/x86/kernel/uprobes.c, good_insns_64. Go's runtime.abort begins with int $3.
-    """
-    code = image.elf.read(address, 4 if image.elf.machine == "arm64" else 1)
-    if image.elf.machine == "arm64":
-        word = int.from_bytes(code, "little")
-        return word & 0xFFE0001F == 0xD4200000 or word >> 16 == 0  # brk, udf
-    return code in (b"\xcc", b"\xcd", b"\xf1", b"\xf4")  # int3, int, int1, hlt
