@@ -14,7 +14,8 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))  # setup.py is not always run from here
 
-from build import BuildError, compile_objects, ffibuilder  # noqa: E402
+from build import compile_objects, copy_headers, explained, ffibuilder  # noqa: E402
+from pyebpf.errors import Error  # noqa: E402
 
 LICENSE = "BSD-2-Clause AND (GPL-2.0-only OR BSD-2-Clause)"
 LICENSE_FILES = ["LICENSE", "LICENSES/*.txt"]
@@ -28,11 +29,12 @@ class BuildPy(build_py):
         package = self._package()
         ffibuilder.emit_python_code(str(package / "core" / "_libbpf.py"))
         try:
-            self._objects = compile_objects(package / "objects")
-        except BuildError as error:
-            raise SystemExit(f"error: {error}") from error
+            self._made = compile_objects(package / "objects")
+        except Error as error:
+            raise SystemExit(f"error: {explained(error)}") from error
         if not getattr(self, "editable_mode", False):
-            self.distribution.data_files = [("share/man/man1", self._manual())]
+            self._made += copy_headers(package / "include")
+            self.distribution.data_files = [("share/man/man1", self._manual()), *self._completions()]
 
     def _manual(self) -> list[str]:
         """The manual pages, compressed, the same bytes each time."""
@@ -46,8 +48,20 @@ class BuildPy(build_py):
             (folder / f"{name}.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
         return sorted(map(str, folder.glob("*.gz")))
 
+    def _completions(self) -> list[tuple[str, list[str]]]:
+        """The shells' completions, each where its shell looks."""
+        from pyebpf.cli.completion import SHELLS
+
+        placed = []
+        for script, path in SHELLS.values():
+            target = Path(self.build_lib).parent / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(script())
+            placed.append((str(Path(path).parent), [str(target)]))
+        return placed
+
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
-        made = [self._package() / "core" / "_libbpf.py", *getattr(self, "_objects", [])]
+        made = [self._package() / "core" / "_libbpf.py", *getattr(self, "_made", [])]
         return [*super().get_outputs(include_bytecode), *map(str, made)]
 
     def _package(self) -> Path:

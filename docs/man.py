@@ -4,8 +4,8 @@
 
     python docs/man.py FOLDER
 
-writes FOLDER/pyebpf-TOOL.1 for every tool that describes itself (tcp and system), and FOLDER/pyebpf.1. The Markdown
-read is that of our own pages: headings, paragraphs, lists, tables, code.
+writes FOLDER/pyebpf-TOOL.1 for every tool, and FOLDER/pyebpf.1. The Markdown read is that of our own pages: headings,
+paragraphs, lists, tables, code.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from pyebpf import __version__  # noqa: E402
 from pyebpf.cli import main as command  # noqa: E402
-from pyebpf.cli.events import parser_for  # noqa: E402
+from pyebpf.cli.completion import parser_of  # noqa: E402
 
 _EXIT_STATUS = (
     ("0", "traced, also when ended by Ctrl-C, SIGTERM, a duration or a closed pipe"),
@@ -52,6 +51,7 @@ def inline(text: str) -> str:
 
 def body(markdown: str) -> str:
     """Markdown as roff, without its first heading, and without the options: the parser knows them all."""
+    markdown = re.sub(r"<!--.*?-->\n?", "", markdown, flags=re.DOTALL)
     markdown = re.sub(r"\n## Options\n.*?(?=\n## |\Z)", "", markdown, flags=re.DOTALL)
     out: list[str] = []
     block: list[str] = []
@@ -155,14 +155,11 @@ def pages() -> dict[str, str]:
     """All pages by their file name."""
     found, tools = {}, []
     for _, group in command._GROUPS:
-        for name, summary, module in group:
+        for name, summary, _ in group:
             tools.append((name, summary))
-            text = next(iter(sorted((ROOT / "docs").glob(f"*/{name}.md"))), None)
-            if text is None:
-                continue
-            own = getattr(import_module(f"pyebpf.{module}"), "parser", None)
-            tool = import_module(f"pyebpf.tools.{text.parent.name}.{name}").TOOL
-            found[f"pyebpf-{name}.1"] = page(name, summary, own() if own else parser_for(tool), text.read_text())
+            text = next((file.read_text() for file in (ROOT / "docs").glob(f"*/{name}.md")), "")
+            parser = parser_of(name)
+            found[f"pyebpf-{name}.1"] = page(name, summary, parser, text or f"\n{parser.description}\n")
     found["pyebpf.1"] = overview(tools)
     return found
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pyebpf.output.text import safe
 
@@ -41,8 +41,25 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         return "\n".join(indent + line for line in lines)
 
 
+class Asked(Exception):
+    """What a tool's `main` raises when its arguments are `PARSER`: its only argument is the parser."""
+
+
+PARSER: Sequence[str] = ("\0parser",)  # no command line can hold it
+
+
 class Parser(argparse.ArgumentParser):
     """Its errors quote arguments, which may come from anywhere: with control characters escaped."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if args is PARSER:
+            raise Asked(self)
+        return super().parse_args(args, namespace)
+
+    def parse_intermixed_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if args is PARSER:
+            raise Asked(self)
+        return super().parse_intermixed_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         super().error(safe(message))

@@ -20,7 +20,10 @@ import venvs
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = sorted(path.name[: -len(".bpf.c")] for path in (ROOT / "bpf").rglob("*.bpf.c"))
-OBJECTS = {f"pyebpf/objects/{arch}/{name}.bpf.o.gz" for arch in ("x86-64", "arm64") for name in PROGRAMS}
+ARCHITECTURES = ("x86-64", "arm64")
+OBJECT = re.compile(r"pyebpf/objects/(any|x86-64|arm64)/(.+)\.bpf\.o\.gz")
+HEADERS = {f"pyebpf/include/{path.relative_to(top)}" for top in (ROOT / "vmlinux", ROOT / "bpf" / "public")
+           for path in top.rglob("*.h")}  # fmt: skip
 BINDING = "pyebpf/core/_libbpf.py"
 COMPILERS = ("clang", "gcc", "cc", "c++", "g++", "tcc", "llc", "llvm-strip", "ld", "as", "go", "rustc")
 
@@ -48,8 +51,32 @@ def test_one_wheel_for_every_python_and_machine(wheel: Path) -> None:
 
 def test_holds_the_package_and_nothing_else(wheel: Path) -> None:
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "pyebpf").rglob("*.py")}
-    assert len(PROGRAMS) >= 3
-    assert set(contents(wheel)) == sources | {BINDING, "pyebpf/py.typed"} | OBJECTS
+    files = contents(wheel)
+    objects = {name for name in files if OBJECT.fullmatch(name)}
+    assert set(files) == sources | {BINDING, "pyebpf/py.typed"} | HEADERS | objects
+
+
+def test_each_program_is_there_for_each_architecture(wheel: Path) -> None:
+    """Once, where it is the same for both."""
+    files = contents(wheel)
+    found: dict[str, set[str]] = {}
+    for name in files:
+        if match := OBJECT.fullmatch(name):
+            found.setdefault(match[2], set()).add(match[1])
+    assert sorted(found) == PROGRAMS and len(PROGRAMS) > 30
+    for name, folders in found.items():
+        assert folders in ({"any"}, set(ARCHITECTURES)), name
+        images = {files[f"pyebpf/objects/{folder}/{name}.bpf.o.gz"] for folder in folders}
+        assert len(images) == len(folders), f"{name} is the same for both"
+
+
+def test_what_shells_look_for(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        data = {name.partition(".data/data/")[2]: archive.read(name) for name in archive.namelist()}
+    for path in ("bash-completion/completions/pyebpf", "zsh/site-functions/_pyebpf",
+                 "fish/vendor_completions.d/pyebpf.fish"):  # fmt: skip
+        assert b"funccount" in data[f"share/{path}"] and b"max-probes" in data[f"share/{path}"]
+    assert len([name for name in data if name.startswith("share/man/man1/pyebpf")]) > 30
 
 
 def test_what_it_says_about_itself(wheel: Path) -> None:
@@ -59,7 +86,14 @@ def test_what_it_says_about_itself(wheel: Path) -> None:
     licences = ["LICENSE", "LICENSES/BSD-2-Clause.txt", "LICENSES/GPL-2.0-only.txt"]
     assert sorted(about.get_all("License-File")) == licences
     assert about["Requires-Python"] == ">=3.9"
-    assert about.get_all("Requires-Dist") == ["cffi>=1.15.1"]
+    needed = about.get_all("Requires-Dist")
+    assert [one for one in needed if "extra ==" not in one] == ["cffi>=1.15.1"]
+    extras = {name: " ".join(one for one in needed if re.search(f"extra == ['\"]{name}", one))
+              for name in about.get_all("Provides-Extra")}  # fmt: skip
+    assert set(extras) == {"prometheus", "otlp", "agent"}
+    assert "prometheus-client" in extras["prometheus"] and "prometheus-client" in extras["agent"]
+    assert "opentelemetry-sdk" in extras["otlp"] and "opentelemetry-exporter-otlp-proto-http" in extras["otlp"]
+    assert re.search(r"tomli[^;]*;.*python_version < ['\"]3\.11", extras["agent"])
     with zipfile.ZipFile(wheel) as archive:
         for path in licences:
             (stored,) = (name for name in archive.namelist() if name.endswith(f".dist-info/licenses/{path}"))
@@ -69,7 +103,7 @@ def test_what_it_says_about_itself(wheel: Path) -> None:
 def test_what_was_made_here_names_no_place_here(wheel: Path) -> None:
     files = contents(wheel)
     places = {str(ROOT), str(Path.home()), "/root", "/home", "/tmp", "/build"}
-    for name in (BINDING, *OBJECTS):
+    for name in (BINDING, *filter(OBJECT.fullmatch, files)):
         assert files[name], name
         assert not [place for place in places if place.encode() in files[name]], name
 
@@ -111,7 +145,8 @@ def test_needs_nothing_but_cffi(installed: venvs.Venv) -> None:
 def test_size(installed: venvs.Venv) -> None:
     """Without the byte code, which is Python's cache and differs from version to version."""
     sizes = {name: size for name, size in installed.files().items() if "/site-packages/pyebpf" in name}
-    assert 300_000 < sum(size for name, size in sizes.items() if not name.endswith(".pyc")) < 1_800_000
+    assert 300_000 < sum(size for name, size in sizes.items() if not name.endswith(".pyc")) < 2_100_000
+    assert sum(size for name, size in sizes.items() if "/objects/" in name) < 300_000
 
 
 def test_the_command(installed: venvs.Venv) -> None:
@@ -128,10 +163,13 @@ def test_doctor(installed: venvs.Venv) -> None:
 
 
 def test_import_is_light_and_warns_of_nothing(installed: venvs.Venv) -> None:
-    modules = installed.output("python", "-I", "-W", "error", "-c", "import sys, pyebpf; print(*sys.modules)").split()
-    assert "pyebpf" in modules
+    question = "import sys; before = set(sys.modules); import pyebpf; print(*set(sys.modules) - before)"
+    modules = installed.output("python", "-I", "-W", "error", "-c", question).split()
+    ours = {name for name in modules if name.startswith("pyebpf")}
+    assert ours == {"pyebpf"}
+    assert len(modules) <= 30  # it is typing that brings them, if Python hasn't already
     assert not {"cffi", "_cffi_backend", "pycparser", "ctypes", "argparse", "json", "asyncio", "subprocess",
-                "dataclasses", "inspect", "logging", "pathlib", "pyebpf.core"} & set(modules)  # fmt: skip
+                "dataclasses", "inspect", "logging", "pathlib", "shutil"} & set(modules)  # fmt: skip
 
 
 EMBEDDED = """
