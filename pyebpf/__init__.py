@@ -14,15 +14,29 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from pyebpf import aio as aio
+    from pyebpf import build as build
+    from pyebpf.core.attached import Link as Link
+    from pyebpf.core.map import Map as Map
     from pyebpf.core.object import Object as Object
+    from pyebpf.core.programs import Program as Program
     from pyebpf.errors import (
         AttachError as AttachError,
+    )
+    from pyebpf.errors import (
+        BadValue as BadValue,
     )
     from pyebpf.errors import (
         BinaryError as BinaryError,
     )
     from pyebpf.errors import (
+        CompileError as CompileError,
+    )
+    from pyebpf.errors import (
         Error as Error,
+    )
+    from pyebpf.errors import (
+        ExtraMissing as ExtraMissing,
     )
     from pyebpf.errors import (
         LibbpfError as LibbpfError,
@@ -32,6 +46,9 @@ if TYPE_CHECKING:
     )
     from pyebpf.errors import (
         LoadError as LoadError,
+    )
+    from pyebpf.errors import (
+        NoSuchName as NoSuchName,
     )
     from pyebpf.errors import (
         PermissionDenied as PermissionDenied,
@@ -51,6 +68,7 @@ if TYPE_CHECKING:
     from pyebpf.errors import (
         Unsupported as Unsupported,
     )
+    from pyebpf.target.command import Command as Command
     from pyebpf.tools.argdist import argdist as argdist
     from pyebpf.tools.funccount import count as count
     from pyebpf.tools.funclatency import latency as latency
@@ -100,12 +118,17 @@ _TCP = (
 _HOMES = {
     **dict.fromkeys(
         (
-            "AttachError", "BinaryError", "Error", "LibbpfError", "LibbpfMissing", "LoadError", "PermissionDenied",
-            "StateError", "TargetError", "TargetNotFound", "UnsafeProbe", "Unsupported",
+            "AttachError", "BadValue", "BinaryError", "CompileError", "Error", "ExtraMissing", "LibbpfError",
+            "LibbpfMissing", "LoadError", "NoSuchName", "PermissionDenied", "StateError", "TargetError",
+            "TargetNotFound", "UnsafeProbe", "Unsupported",
         ),
         "pyebpf.errors",
     ),
+    "Command": "pyebpf.target.command",
+    "Link": "pyebpf.core.attached",
+    "Map": "pyebpf.core.map",
     "Object": "pyebpf.core.object",
+    "Program": "pyebpf.core.programs",
     "Tree": "pyebpf.tools.scope",
     **{name: f"pyebpf.tools.snoop.{name}" for name in _SNOOPS},
     **{name: f"pyebpf.tools.tcp.{name}" for name in _TCP},
@@ -117,16 +140,20 @@ _HOMES = {
     "trace": "pyebpf.tools.trace",
 }  # fmt: skip
 
-__all__ = [*sorted(_HOMES), "__version__"]
+_MODULES = ("aio", "build")
+
+__all__ = [*sorted(_HOMES), *_MODULES, "__version__"]
 
 
 if not TYPE_CHECKING:  # a type checker would believe that every name exists
 
     def __getattr__(name: str) -> Any:
-        if name not in _HOMES:
+        if name not in _HOMES and name not in _MODULES:
             raise AttributeError(f"module 'pyebpf' has no attribute {name!r}")
         from importlib import import_module
 
+        if name in _MODULES:
+            return import_module(f"pyebpf.{name}")
         return getattr(import_module(_HOMES[name]), name)
 
 

@@ -15,7 +15,6 @@ from pyebpf.output.histogram import bars
 from pyebpf.output.text import safe
 from pyebpf.output.values import text_of
 from pyebpf.tools.argdist import DEFAULT_STRSIZE, Distribution, DistributionSession, ValueCounts, argdist
-from pyebpf.tools.values import as_json
 
 EXAMPLES = (
     "pyebpf argdist -d 10 c:malloc -H size                        # sizes, as a histogram",
@@ -106,10 +105,4 @@ def _emit(run: Run, reports: Sequence[ValueCounts | Distribution]) -> None:
 
     now = timestamp()
     for one in reports:
-        common = {"time": now, "expressions": list(one.spec.expressions), "count": one.calls}
-        if isinstance(one, Distribution):
-            run.emit("distribution", **common, buckets=[row._asdict() for row in one.rows])
-            continue
-        rows = [{"values": {label: as_json(value) for label, value in zip(one.labels, values)}, "count": calls}
-                for values, calls in one.rows]  # fmt: skip
-        run.emit("values", **common, rows=rows)
+        run.emit("distribution" if isinstance(one, Distribution) else "values", time=now, **one.as_dict())

@@ -14,7 +14,7 @@ from pyebpf.cli.tracing import Tracing, counted, say, write
 from pyebpf.cli.watch import Watch
 from pyebpf.output.text import safe
 from pyebpf.target.command import Command
-from pyebpf.tools.events import EventLosses, EventSession, KernelSession
+from pyebpf.tools.events import EventLosses, EventSession
 from pyebpf.tools.scope import Tree
 from pyebpf.tools.text import Cut
 from pyebpf.tools.tool import Column, Option, Tool, clock, elapsed, elapsed_ms
@@ -47,9 +47,6 @@ _KINDS: dict[str, dict[str, Any]] = {
     "ports": {"type": options.ports},
     "choice": {},
 }
-# Durations and moments are in nanoseconds; their names in JSON say so.
-_NANOSECONDS = frozenset(("time", "latency", "duration", "observed", "age", "started"))
-_STACKS = frozenset(("user_stack", "kernel_stack"))  # of `pyebpf.target.stacks.Frame`
 
 
 def parser_for(tool: Tool) -> argparse.ArgumentParser:
@@ -150,18 +147,14 @@ class EventRun(Tracing[Any]):
             pids = [self.command.pid] if self.command else list(getattr(self.arguments, "pid", ()))
             self.emit("attached", tool=tool.name, pids=pids, notes=list(self.session.notes))
 
-    def _losses(self) -> EventLosses:
-        session: KernelSession = self.session
-        losses = session.losses
-        for number, text in (
+    def lost(self, losses: EventLosses) -> list[str]:
+        told = (
             (losses.dropped, "lost: {} not shown, as the buffer was full"),
             (losses.untracked, self.untracked),
             (losses.missed, "lost: perhaps {}, as the kernel skipped a program that was at work already"),
             (losses.unread, "incomplete: {} with text that could not be read from the process's memory"),
-        ):
-            if number:
-                say(text.format(counted(number, "event")))
-        return losses
+        )
+        return [text.format(counted(number, "event")) for number, text in told if number]
 
 
 def main(tool: Tool, argv: Sequence[str]) -> int:
@@ -202,22 +195,7 @@ def main(tool: Tool, argv: Sequence[str]) -> int:
 def _as_json(kind: str) -> Callable[[Any], str]:
     from pyebpf.output import jsonl
 
-    def line(event: Any) -> str:
-        return jsonl.line(kind, **fields_of(event)) + "\n"
-
-    return line
-
-
-def fields_of(event: Any) -> dict[str, object]:
-    """An event as JSON has it."""
-    fields: dict[str, object] = {}
-    for name, value in zip(event._fields, event):
-        if name in _STACKS:
-            value = [frame.name for frame in value]
-        fields[f"{name}_ns" if name in _NANOSECONDS else name] = value
-        if isinstance(value, Cut):
-            fields[f"{name}_cut"] = True
-    return fields
+    return lambda event: jsonl.line(kind, **event.as_dict()) + "\n"
 
 
 class Lines:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from pyebpf.cli import options
+from pyebpf.cli import options, screen
 from pyebpf.cli.listing import print_targets
 from pyebpf.cli.run import Run
 from pyebpf.output.text import safe
@@ -17,14 +17,17 @@ EXAMPLES = (
     "pyebpf funccount -d 10 './server:main.*.Mul'    # calls in ten seconds",
     "pyebpf funccount -Ti 5 './server:runtime.*.gc*' # every five seconds",
     "pyebpf funccount -p 1234 'c:str*'               # one process's use of libc",
+    "pyebpf funccount --live 'c:*alloc'              # a table, redrawn each second",
 )
 
 
 def main(argv: Sequence[str]) -> int:
     parser = options.parser("funccount", "Count the calls of functions.", EXAMPLES)
     options.add_interval(parser)
+    screen.add_option(parser)
     arguments = parser.parse_args(argv)
     options.check(arguments, parser)
+    screen.check(arguments, parser)
     if arguments.list:
         return print_targets(arguments, returns=False)
 
@@ -38,13 +41,17 @@ def main(argv: Sequence[str]) -> int:
     session = run.session
     assert isinstance(session, CountSession)
     run.start()
+    pace, total = run.pace(), Counts()
 
     def report(_last: bool) -> None:
-        counts = session.interval()
-        if run.json:
-            run.emit("counts", time=_now(), counts=[
-                {"function": function.name, "path": function.path, "count": n} for function, n in ranked(counts)
-            ])  # fmt: skip
+        counts, seconds = session.interval(), next(pace)[1]
+        if run.screen:
+            from pyebpf.output import live
+
+            total.update(counts)
+            run.screen.show(lambda *size: live.counts(size, run.title(), counts, total, seconds, run.foot()))
+        elif run.json:
+            run.emit("counts", time=_now(), **counts.as_dict())
         else:
             print_counts(counts, arguments.timestamp)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pyebpf.cli import options
 from pyebpf.cli.listing import print_targets
-from pyebpf.cli.run import Run, call_fields
+from pyebpf.cli.run import Run
 from pyebpf.cli.watch import Watch
 from pyebpf.output import folded
 from pyebpf.output.text import safe
@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
             session.detach()
         for call in session.drain():
             if run.json:
-                run.emit("call", **_as_json(call))
+                run.emit("call", **call.as_dict())
             else:
                 printer.show(call)
             left = None if left is None else left - 1
@@ -110,7 +110,7 @@ class _Printer:
             columns.append(f"{(call.time - self._first) / 1e9:<10.6f}")
         columns += [f"{safe(call.comm):<14}", f"{call.pid:<6}"]
         if self._goroutines:
-            columns.append(f"{call.goroutine if call.goroutine is not None else '-':<6}")
+            columns.append(f"{call.goid if call.goid is not None else '-':<6}")
         latency = call.duration / (1e3 if self._in_us else 1e6)
         result = "-" if call.result is None else f"{call.result:x}"
         columns += [f"{latency:7.2f}", f"{result:>16}", safe(call.function.label)]
@@ -124,10 +124,6 @@ class _Printer:
             print(f"    {safe(frame.name)}")
         if call.stack_error:
             print(f"    [{call.stack_error}]")
-
-
-def _as_json(call: SlowCall) -> dict[str, object]:
-    return call_fields(call, result=call.result, arguments=list(call.arguments))
 
 
 def _threshold(text: str) -> float:

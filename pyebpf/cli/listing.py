@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pyebpf.binary.signature import Signature
 from pyebpf.cli import exits, options
+from pyebpf.cli.progress import Progress
 from pyebpf.output.text import safe
 from pyebpf.target.command import Command
 from pyebpf.target.probe import Probe, Resolution
@@ -39,15 +40,16 @@ def print_targets(arguments: argparse.Namespace, *, returns: bool, signatures: b
     """Resolves and prints; traces nothing. Returns the exit code."""
     command = Command(arguments.command) if arguments.command else None
     try:
-        resolution = resolve(
-            arguments.targets,
-            pids=arguments.pid,
-            executable=command.executable if command else None,
-            regex=arguments.regex,
-            returns=returns,
-            max_probes=arguments.max_probes,
-            allow_uretprobe=getattr(arguments, "allow_uretprobe", False),
-        )
+        with Progress(arguments):
+            resolution = resolve(
+                arguments.targets,
+                pids=arguments.pid,
+                executable=command.executable if command else None,
+                regex=arguments.regex,
+                returns=returns,
+                max_probes=arguments.max_probes,
+                allow_uretprobe=getattr(arguments, "allow_uretprobe", False),
+            )
     finally:
         if command:
             command.close()
@@ -56,7 +58,9 @@ def print_targets(arguments: argparse.Namespace, *, returns: bool, signatures: b
         from pyebpf.tools.questions import DebugFiles
 
         with DebugFiles() as debug:
-            show(resolution, returns, debug.signatures_of(resolution))
+            with Progress(arguments):
+                found = debug.signatures_of(resolution)
+            show(resolution, returns, found)
     else:
         show(resolution, returns, [None] * len(resolution.probes))
     return exits.TRACED

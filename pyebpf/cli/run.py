@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from pyebpf.cli.tracing import Tracing, counted, say
 from pyebpf.output.text import safe
@@ -14,29 +13,7 @@ from pyebpf.target.probe import Skipped
 from pyebpf.tools.probes import Losses
 from pyebpf.tools.session import Session
 
-if TYPE_CHECKING:
-    from pyebpf.tools.funcslower import SlowCall
-    from pyebpf.tools.trace import Call
-
 _SHOWN_SKIPS = 5
-
-
-def call_fields(call: Call | SlowCall, **own: object) -> dict[str, object]:
-    """A call as JSON has it; `own`: what only this tool knows of it."""
-    return {
-        "time_ns": call.time,
-        "duration_ns": call.duration,
-        "function": call.function.name,
-        "path": call.function.path,
-        "pid": call.pid,
-        "tid": call.tid,
-        "comm": call.comm,
-        "goroutine": call.goroutine,
-        **own,
-        "user_stack": [frame.name for frame in call.user_stack],
-        "kernel_stack": [frame.name for frame in call.kernel_stack],
-        "stack_error": call.stack_error,
-    }
 
 
 class Run(Tracing[Session]):
@@ -65,7 +42,7 @@ class Run(Tracing[Session]):
                 functions=functions,
                 targets=list(self.arguments.targets),
                 pids=[self.command.pid] if self.command else list(self.arguments.pid),
-                skipped=[skip._asdict() for skip in self.session.skipped],
+                skipped=[skip.as_dict() for skip in self.session.skipped],
                 notes=list(self.session.notes),
             )
 
@@ -78,9 +55,8 @@ class Run(Tracing[Session]):
         if len(skipped) > _SHOWN_SKIPS:
             say(f"skipped {len(skipped) - _SHOWN_SKIPS} more functions (pyebpf ... -l names them all)")
 
-    def _losses(self) -> Losses:
-        losses = self.session.losses
-        for number, text in (
+    def lost(self, losses: Losses) -> list[str]:
+        told = (
             (losses.dropped, "lost: {} not shown, as the buffer was full"),
             (losses.evicted, "lost: {}, as too many were in progress at once"),
             (losses.refused, "lost: {} whose entry the kernel could not record"),
@@ -93,7 +69,5 @@ class Run(Tracing[Session]):
             (losses.abandoned, "not timed: {} left by a panic, an exception or longjmp"),
             (losses.in_progress, "not timed: {} that had not returned when tracing ended"),
             (losses.unmatched, "not timed: {} that had begun before tracing did"),
-        ):
-            if number:
-                say(text.format(counted(number, "call")))
-        return losses
+        )
+        return [text.format(counted(number, "call")) for number, text in told if number]

@@ -7,16 +7,18 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from pyebpf.cli import options
+from pyebpf.cli import options, picture
 from pyebpf.cli.listing import print_targets
+from pyebpf.cli.progress import Progress
 from pyebpf.cli.run import Run
 from pyebpf.output import folded
 from pyebpf.output.text import safe
-from pyebpf.tools.stackcount import CallPath, CallPaths, StackSession, stacks
+from pyebpf.tools.stackcount import CallPaths, StackSession, stacks
 
 EXAMPLES = (
     "pyebpf stackcount -d 10 './server:main.(*Arith).Mul'   # who calls it",
     "pyebpf stackcount -P -d 10 'c:malloc'                  # in each process",
+    "pyebpf stackcount -d 10 --flamegraph a.svg 'c:malloc'  # a picture, for a browser",
     "pyebpf stackcount -f -d 30 -p 1234 'c:malloc' >out     # for flamegraph.pl, speedscope",
 )
 
@@ -28,8 +30,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("-K", "--kernel-stack", action="store_true", help="kernel stacks")
     parser.add_argument("-P", "--per-process", action="store_true", help="count each process and thread name apart")
     parser.add_argument("-f", "--folded", action="store_true", help="one line a stack, as flame graph tools read it")
+    parser.add_argument("--flamegraph", metavar="FILE.svg",
+                        help="draw a flame graph into FILE.svg instead of printing the stacks; a browser zooms into it "
+                        "and searches it (-: standard output)")  # fmt: skip
     arguments = parser.parse_args(argv)
     options.check(arguments, parser)
+    if arguments.flamegraph is not None:
+        picture.check(arguments.flamegraph, "--flamegraph", arguments, parser)
     if arguments.list:
         return print_targets(arguments, returns=False)
     user_stack = arguments.user_stack or not arguments.kernel_stack
@@ -48,14 +55,25 @@ def main(argv: Sequence[str]) -> int:
     run.start()
 
     def report(_last: bool) -> None:
-        paths = session.interval()
+        if arguments.flamegraph is not None and not run.json:
+            return
+        with Progress(arguments):
+            paths = session.interval()
         if run.json:
             _emit(run, paths)
         else:
             _print(paths, arguments)
 
     run.intervals(report, session.learn)
-    return run.finish()
+    if arguments.flamegraph is None:
+        return run.finish()
+    from pyebpf.output import flamegraph
+
+    with Progress(arguments):
+        paths = session.snapshot()
+    return picture.finish(
+        run, arguments.flamegraph, lambda *texts: flamegraph.svg(paths, *texts), "Stacks that lead to"
+    )
 
 
 def _print(paths: CallPaths, arguments: argparse.Namespace) -> None:
@@ -80,16 +98,4 @@ def _emit(run: Run, paths: CallPaths) -> None:
 
     now = timestamp()
     for path in paths:
-        run.emit("stack", time=now, **_as_json(path))
-
-
-def _as_json(path: CallPath) -> dict[str, object]:
-    return {
-        "function": path.function.name,
-        "path": path.function.path,
-        "count": path.calls,
-        "pid": path.pid or None,
-        "comm": path.comm,
-        "user_stack": [frame.name for frame in path.user_stack],
-        "kernel_stack": [frame.name for frame in path.kernel_stack],
-    }
+        run.emit("stack", time=now, **path.as_dict())

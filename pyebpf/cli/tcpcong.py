@@ -98,7 +98,7 @@ def _emit(run: events.EventRun, session: CongestionSession, dist: bool) -> None:
 
     now = timestamp()
     for one in session.interval():
-        run.emit(TOOL.kind, time=now, **one._asdict())
+        run.emit(TOOL.kind, time=now, **one.as_dict())
     if dist:
         for state, histogram in session.lasted().items():
             buckets = [{"low": row.low, "high": row.high, "count": row.calls} for row in histogram.rows()]

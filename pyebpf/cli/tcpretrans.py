@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     session.detach()  # so that what is reported is all there is
     if run.json:
         for row in session.counts():
-            run.emit("retransmits", **row._asdict())
+            run.emit("retransmits", **row.as_dict())
     else:
         write("".join(_lines(session)))
     return run.finish()

@@ -69,10 +69,5 @@ def _emit(run: events.EventRun, by: str | None, found: Sequence[RoundTrips]) -> 
     from pyebpf.output.jsonl import timestamp
 
     now = timestamp()
-    for address, histogram in found:
-        run.emit(
-            TOOL.kind, time=now, by=by, address=address, count=histogram.count, total_us=histogram.total,
-            average_us=round(histogram.average, 1), p50_us=round(histogram.percentile(50)),
-            p90_us=round(histogram.percentile(90)), p99_us=round(histogram.percentile(99)),
-            buckets=[{"low": row.low, "high": row.high, "count": row.calls} for row in histogram.rows()],
-        )  # fmt: skip
+    for one in found:
+        run.emit(TOOL.kind, time=now, by=by, **one.as_dict())

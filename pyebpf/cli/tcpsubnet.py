@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
         if run.json:
             from pyebpf.output.jsonl import timestamp
 
-            run.emit(TOOL.kind, time=timestamp(), subnets=[one._asdict() for one in found])
+            run.emit(TOOL.kind, time=timestamp(), subnets=[one.as_dict() for one in found])
         else:
             write(time.strftime("[%x %X]\n") + "".join(_line(one, arguments.format, width) for one in found))
 

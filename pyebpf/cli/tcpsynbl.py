@@ -60,8 +60,7 @@ def _emit(run: events.EventRun, found: Backlogs) -> None:
     from pyebpf.output.jsonl import timestamp
 
     now = timestamp()
-    for limit, histogram in found.backlogs:
-        buckets = [{"low": row.low, "high": row.high, "count": row.calls} for row in histogram.rows()]
-        run.emit(TOOL.kind, time=now, limit=limit, count=histogram.count, total=histogram.total, buckets=buckets)
+    for backlog in found.backlogs:
+        run.emit(TOOL.kind, time=now, **backlog.as_dict())
     for one in found.turned_away:
-        run.emit("turned_away", time=now, **one._asdict())
+        run.emit("turned_away", time=now, **one.as_dict())

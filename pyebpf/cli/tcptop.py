@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from pyebpf.cli import events, options
+from pyebpf.cli import events, options, screen
 from pyebpf.cli.tracing import write
 from pyebpf.cli.transfers import TransferRun
 from pyebpf.output.text import safe
@@ -20,6 +20,7 @@ _CLEAR = "\033[H\033[2J"  # to the upper left, erase the screen; what was scroll
 def parser() -> argparse.ArgumentParser:
     """The parser of its command line."""
     result = events.parser_for(TOOL)
+    screen.add_option(result)
     result.add_argument("interval", nargs="?", type=options.positive_seconds, default=1.0,
                         help="seconds between reports (default 1)")  # fmt: skip
     result.add_argument("count", nargs="?", type=options.positive_count, help="how many reports")
@@ -30,17 +31,23 @@ def main(argv: Sequence[str]) -> int:
     parser_ = parser()
     arguments = parser_.parse_args(argv)
     options.check(arguments, parser_)
+    screen.check(arguments, parser_)
     run = TransferRun(arguments, TOOL.name, events.begin(TOOL, arguments))
     session: TrafficSession = run.session
     run.start(TOOL)
+    pace = run.pace()
     clear = not arguments.noclear and sys.stdout is not None and sys.stdout.isatty()
 
     def report(_last: bool) -> None:
-        traffic = session.interval()
-        if run.json:
+        traffic, seconds = session.interval(), next(pace)[1]
+        if run.screen:
+            from pyebpf.output import live
+
+            run.screen.show(lambda *size: live.traffic(size, run.title(), traffic, seconds, run.foot()))
+        elif run.json:
             from pyebpf.output.jsonl import timestamp
 
-            run.emit(TOOL.kind, time=timestamp(), connections=[events.fields_of(one) for one in traffic])
+            run.emit(TOOL.kind, time=timestamp(), connections=[one.as_dict() for one in traffic])
         else:
             write((_CLEAR if clear else "\n") + ("" if arguments.nosummary else summary()) + tables(traffic))
 

@@ -10,14 +10,13 @@ from typing import Any
 
 from pyebpf.cli import options
 from pyebpf.cli.listing import print_targets
-from pyebpf.cli.run import Run, call_fields
+from pyebpf.cli.run import Run
 from pyebpf.cli.tracing import write
 from pyebpf.cli.watch import Watch
 from pyebpf.core.ringbuf import Run as Records
 from pyebpf.output.text import safe
 from pyebpf.output.values import duration, line_of, text_of
 from pyebpf.tools.trace import DEFAULT_STRSIZE, MEMBERS, Call, Columns, Reader, TraceSession, trace
-from pyebpf.tools.values import as_json
 
 EXAMPLES = (
     "pyebpf trace './server:main.(*Arith).Mul' args.A args.B --ret reply.C",
@@ -174,7 +173,7 @@ class _Printer:
     def _json(self, call: Call) -> str:
         from pyebpf.output import jsonl
 
-        return jsonl.line("call", **_as_json(call))
+        return jsonl.line("call", **call.as_dict())
 
     def _text(self, call: Call) -> str:
         columns = []
@@ -183,7 +182,7 @@ class _Printer:
         if self._arguments.timestamp:
             columns.append(f"{self._since(call.time):<10.6f}")
         thread = call.pid, call.tid, call.comm
-        columns.append(self._threads[(*thread, call.goroutine) if self._goroutines else thread])
+        columns.append(self._threads[(*thread, call.goid) if self._goroutines else thread])
         columns.append(f"{safe(call.function.label):<{self._width}}")
         columns += [f"{safe(label)}={text_of(value)}" for label, value in call.args.items()]
         if call.ret:
@@ -226,11 +225,3 @@ class _Threads(dict[tuple[Any, ...], str]):
             self.clear()
         self[thread] = text = " ".join(columns)
         return text
-
-
-def _as_json(call: Call) -> dict[str, object]:
-    return call_fields(
-        call,
-        args={label: as_json(value) for label, value in call.args.items()},
-        ret={label: as_json(value) for label, value in call.ret.items()},
-    )

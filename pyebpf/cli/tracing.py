@@ -7,13 +7,17 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pyebpf.cli import exits
+from pyebpf.cli.progress import Progress
 from pyebpf.cli.watch import Watch
 from pyebpf.output.text import safe
 from pyebpf.target.command import Command
+
+if TYPE_CHECKING:
+    from pyebpf.cli.screen import Screen
 
 
 def say(text: str) -> None:
@@ -49,6 +53,9 @@ class AnySession(Protocol):
     @property
     def notes(self) -> tuple[str, ...]: ...
 
+    @property
+    def losses(self) -> Any: ...
+
     def detach(self) -> None: ...
 
     def close(self) -> None: ...
@@ -64,6 +71,9 @@ class Tracing(Generic[_Session]):
         arguments: parsed options.
         tool: its name, for JSON.
         begin: makes the session from a not yet running command (or None).
+
+    Attributes:
+        screen: the window that reports are drawn in while the run lasts; None if they are printed.
     """
 
     def __init__(
@@ -75,13 +85,15 @@ class Tracing(Generic[_Session]):
         command = getattr(arguments, "command", None)
         self.command = Command(command, stdout) if command else None
         try:
-            self.session = begin(self.command)
+            with Progress(arguments):
+                self.session = begin(self.command)
         except BaseException:
             if self.command:
                 self.command.close()
             raise
         self.watch = Watch([self.command.pid] if self.command else getattr(arguments, "pid", ()))
         self.json = bool(arguments.json)
+        self.screen: Screen | None = None
         self._tool = tool
 
     def _begin(self, headline: str) -> None:
@@ -92,14 +104,20 @@ class Tracing(Generic[_Session]):
             self.command.release()
         if self.arguments.ready_fd is not None:
             os.write(self.arguments.ready_fd, b"\n")
-        for note in self.session.notes:
+        with Progress(self.arguments):
+            notes = self.session.notes
+        for note in notes:
             say(f"note: {safe(note)}")
 
     def _announced(self) -> None:
         """Says what more there is to say before the command begins."""
 
-    def _losses(self) -> NamedTuple:
-        """What was lost, for JSON; says it too."""
+    def lost(self, losses: Any) -> list[str]:
+        """What was lost, in words.
+
+        Args:
+            losses: of the session.
+        """
         raise NotImplementedError
 
     def emit(self, kind: str, **fields: object) -> None:
@@ -124,6 +142,19 @@ class Tracing(Generic[_Session]):
             meanwhile: called now and then between reports.
             reports: the most there are.
         """
+        if getattr(self.arguments, "live", False):
+            from pyebpf.cli import screen
+
+            self.screen = screen.Screen(self.watch) if screen.usable() else None
+        try:
+            self._intervals(report, meanwhile, reports)
+        finally:
+            if self.screen:
+                self.screen.close()
+
+    def _intervals(
+        self, report: Callable[[bool], None], meanwhile: Callable[[], None] | None, reports: int | None
+    ) -> None:
         interval, deadline = self.arguments.interval, self.deadline()
         due = self.session.started
         while True:
@@ -138,6 +169,28 @@ class Tracing(Generic[_Session]):
             report(last)
             if last:
                 return
+
+    def pace(self) -> Iterator[tuple[float, float]]:
+        """For each report when its interval began, in seconds since the session did, and how long it was."""
+        before = self.session.started
+        while True:
+            now = time.monotonic()
+            yield before - self.session.started, max(now - before, 1e-9)
+            before = now
+
+    def title(self) -> str:
+        """What stands above a live view."""
+        targets = "".join(f' "{safe(target)}"' for target in getattr(self.arguments, "targets", ()))
+        return f"pyebpf {self._tool}{targets} · {time.strftime('%H:%M:%S')}"
+
+    def foot(self) -> str:
+        """What stands below a live view: what was lost so far."""
+        losses = self.session.losses
+        if "in_progress" in losses._fields:  # which isn't lost before the end
+            losses = losses._replace(in_progress=0)
+        skipped = len(getattr(self.session, "skipped", ()))
+        more = [f"skipped: {skipped}"] if skipped else []
+        return " · ".join([*(self.lost(losses) or ["nothing lost"]), *more, "Ctrl-C ends"])
 
     def _wait(self, until: float | None, meanwhile: Callable[[], None] | None) -> str:
         pause = 0.005
@@ -163,7 +216,9 @@ class Tracing(Generic[_Session]):
         reason = self.watch.ended or reason
         if reason == "exit":
             say(self._ended_line())
-        losses = self._losses()
+        losses = self.session.losses
+        for line in self.lost(losses):
+            say(line)
         if self.json:
             self.emit("end", reason=reason, elapsed_s=round(time.monotonic() - self.session.started, 3),
                       losses=losses._asdict())  # fmt: skip

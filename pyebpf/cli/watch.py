@@ -9,7 +9,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pyebpf.cli import exits
@@ -24,13 +24,17 @@ class Watch:
     Attributes:
         ended: why the run should end: "signal", "exit" (every traced process is gone), "pipe" (nobody reads standard
             output any more), or None.
+        last_words: what standard output is told when a second SIGINT ends the process.
     """
 
     TIME, READY, ENDED = "time", "ready", "ended"
 
     def __init__(self, pids: Sequence[int] = ()) -> None:
         self.ended: str | None = None
+        self.last_words = b""
         self._interrupts = 0
+        self._actions: dict[int, Callable[[], None]] = {}
+        self._came: list[int] = []
         self._poll = select.poll()
         self._wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
@@ -59,7 +63,14 @@ class Watch:
         if number == signal.SIGINT:
             self._interrupts += 1
             if self._interrupts > 1:
+                if self.last_words:
+                    os.write(self._stdout, self.last_words)
                 os._exit(exits.INTERRUPTED_TWICE)
+
+    def on(self, number: int, action: Callable[[], None]) -> None:
+        """Has something done whenever a signal has come: not in its handler, but while we wait."""
+        self._actions[number] = action
+        signal.signal(number, lambda number, _frame: self._came.append(number))
 
     def also(self, fd: int) -> None:
         """Makes `wait` return READY when a descriptor can be read."""
@@ -87,6 +98,8 @@ class Watch:
 
     def _wait(self, until: float | None) -> str:
         while True:
+            while self._came and not self.ended:
+                self._actions[self._came.pop(0)]()
             if self.ended:
                 return self.ENDED
             left = None if until is None else until - time.monotonic()

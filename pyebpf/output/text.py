@@ -8,6 +8,9 @@ import re
 # C0 and C1 controls, DEL, and the marks that reorder or hide text.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
+# The folders before a Go package's name, left out where room is scarce.
+FOLDERS = r"^(?:[\w.~-]+/)+"
+
 
 def _escape(match: re.Match[str]) -> str:
     code = ord(match.group())

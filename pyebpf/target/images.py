@@ -32,6 +32,15 @@ class Images:
             self.by_file[file.identity] = image
         return image
 
+    def __enter__(self) -> Images:
+        return self
+
+    def __exit__(self, failure: object, *_: object) -> None:
+        """They stay open, for whoever gets the result, unless there is none."""
+        if failure is not None:
+            for image in self.by_file.values():
+                image.close()
+
 
 def _about_script(file: Located) -> str | None:
     try:

@@ -103,38 +103,39 @@ def find(
             files.add_process(process)
     elif place.libraries or place.programs:
         files.add_everywhere()
-    images = Images()
-    planner = Planner(images, processes, None, returns=True, allow_uretprobe=False)
-    entries = Planner(images, processes, None, returns=False, allow_uretprobe=False)
-    probes: dict[tuple[tuple[int, int], int], tuple[Probe, str]] = {}
-    skipped: dict[Skipped, None] = {}
-    having: set[tuple[int, int]] = set()
-    for which, file in files.found.items():
-        for one in sought:
-            try:
-                planned = _probe_of(one, file, images, planner, entries, bool(processes), skipped)
-            except Error as error:
-                if which in must_open:
-                    raise
-                # A file that can't be read has none that we know of: a program without an ELF file, one that is gone.
-                if not isinstance(error, (BinaryError, TargetNotFound)):
-                    skipped[Skipped(file.shown, str(error))] = None
-                break
-            if planned is not None:
-                probes.setdefault((planned.image_id, planned.entry), (planned, one.names[0]))
-                having.add(which)
-    if not probes:
-        raise _nothing(what, processes, place.paths, executable, tuple(skipped))
-    for which in must_open - having:
-        path = files.found[which].shown
-        raise _nothing(what, (), (path,), None, [one for one in skipped if one.name.endswith(path)])
-    shown = list(dict.fromkeys(probe.shown for probe, _ in probes.values()))
-    more = f" and {len(shown) - _SHOWN_FILES} more" if len(shown) > _SHOWN_FILES else ""
-    notes = (f"probed: {', '.join(shown[:_SHOWN_FILES])}{more}", *files.notes)
-    resolution = Resolution(tuple(probe for probe, _ in probes.values()), tuple(skipped), notes, images.by_file)
-    return Found(
-        resolution, tuple(name for _, name in probes.values()), tuple(probe.shown for probe, _ in probes.values())
-    )
+    with Images() as images:
+        planner = Planner(images, processes, None, returns=True, allow_uretprobe=False)
+        entries = Planner(images, processes, None, returns=False, allow_uretprobe=False)
+        probes: dict[tuple[tuple[int, int], int], tuple[Probe, str]] = {}
+        skipped: dict[Skipped, None] = {}
+        having: set[tuple[int, int]] = set()
+        for which, file in files.found.items():
+            for one in sought:
+                try:
+                    planned = _probe_of(one, file, images, planner, entries, bool(processes), skipped)
+                except Error as error:
+                    if which in must_open:
+                        raise
+                    # A file that can't be read has none that we know of: a program without an ELF file, one that is
+                    # gone.
+                    if not isinstance(error, (BinaryError, TargetNotFound)):
+                        skipped[Skipped(file.shown, str(error))] = None
+                    break
+                if planned is not None:
+                    probes.setdefault((planned.image_id, planned.entry), (planned, one.names[0]))
+                    having.add(which)
+        if not probes:
+            raise _nothing(what, processes, place.paths, executable, tuple(skipped))
+        for which in must_open - having:
+            path = files.found[which].shown
+            raise _nothing(what, (), (path,), None, [one for one in skipped if one.name.endswith(path)])
+        shown = list(dict.fromkeys(probe.shown for probe, _ in probes.values()))
+        more = f" and {len(shown) - _SHOWN_FILES} more" if len(shown) > _SHOWN_FILES else ""
+        notes = (f"probed: {', '.join(shown[:_SHOWN_FILES])}{more}", *files.notes)
+        resolution = Resolution(tuple(probe for probe, _ in probes.values()), tuple(skipped), notes, images.by_file)
+        return Found(
+            resolution, tuple(name for _, name in probes.values()), tuple(probe.shown for probe, _ in probes.values())
+        )
 
 
 def _probe_of(

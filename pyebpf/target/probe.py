@@ -64,6 +64,10 @@ class Skipped(NamedTuple):
     name: str
     reason: str
 
+    def as_dict(self) -> dict[str, str]:
+        """Plain values."""
+        return self._asdict()
+
 
 class Resolution(NamedTuple):
     """The answer to what the user asked for.
@@ -73,12 +77,19 @@ class Resolution(NamedTuple):
         skipped: what matched but can't be probed.
         notes: sentences the user should read: the choices made.
         images: the files read, by (st_dev, st_ino).
+        targets: what was asked for.
     """
 
     probes: tuple[Probe, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
     images: Mapping[tuple[int, int], Image]
+    targets: tuple[str, ...] = ()
+
+    def close(self) -> None:
+        """Closes the files."""
+        for image in self.images.values():
+            image.close()
 
     def unseen(self) -> tuple[str, ...]:
         """Notes about calls that will not be seen, as they are of another copy of the function.

@@ -141,11 +141,15 @@ class Process:
                 found = identity(path)
                 if found and found[1] == mapping.inode and not mapping.deleted:
                     return path
+            closed = any(map(_is_closed, candidates))
+            why, missing = ("may not be read", "CAP_DAC_READ_SEARCH") if closed else (
+                "no path leads to (deleted or replaced)", "CAP_CHECKPOINT_RESTORE"
+            )
             raise PermissionDenied(
-                f"process {self.pid} maps a {mapping.path} that no path leads to (deleted or replaced)",
-                missing=("CAP_CHECKPOINT_RESTORE",),
+                f"process {self.pid} maps a {mapping.path} that {why}",
+                missing=(missing,),
                 errno=error.errno,
-                hint="run as root, or with CAP_CHECKPOINT_RESTORE",
+                hint=f"run as root, or with {missing}",
             ) from None
         except OSError:
             raise TargetNotFound(f"process {self.pid} no longer maps {mapping.path}") from None
@@ -194,6 +198,15 @@ class Process:
             return os.pidfd_open(self.pid)
         except ProcessLookupError:
             raise _gone(self.pid) from None
+
+
+def _is_closed(path: str) -> bool:
+    """True if a folder on the way is closed to us."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return False
 
 
 def identity(path: str) -> tuple[int, int] | None:

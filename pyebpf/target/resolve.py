@@ -61,28 +61,29 @@ def resolve(
                 hint="name the function without an offset",
             )
     processes = [] if executable else [Process(pid) for pid in dict.fromkeys(pids)]
-    images = Images()
-    matches = _Matches(images, processes, executable, max_probes)
-    for spec in specs:
-        matches.add(spec)
-    planner = Planner(images, processes, executable, returns=returns, allow_uretprobe=allow_uretprobe)
-    # By file and entry: past Go's stack check, "main.f" and "main.f+0x6" can be the same place.
-    probes: dict[tuple[tuple[int, int], int], Probe] = {}
-    for match in matches.without_wrappers():
-        planned: Probe | str
-        try:
-            planned = planner.probe(match)
-        except BinaryError as error:
-            planned = str(error)
-        if isinstance(planned, Probe):
-            probes.setdefault((planned.image_id, planned.entry), planned)
-        else:
-            matches.skipped[Skipped(match.function.name, planned)] = None
-    skipped = tuple(matches.skipped)
-    if not probes:
-        more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
-        raise TargetError(f"nothing that matches can be traced: {skipped[0].name}: {skipped[0].reason}{more}")
-    return Resolution(tuple(probes.values()), skipped, tuple(dict.fromkeys(matches.notes)), images.by_file)
+    with Images() as images:
+        matches = _Matches(images, processes, executable, max_probes)
+        for spec in specs:
+            matches.add(spec)
+        planner = Planner(images, processes, executable, returns=returns, allow_uretprobe=allow_uretprobe)
+        # By file and entry: past Go's stack check, "main.f" and "main.f+0x6" can be the same place.
+        probes: dict[tuple[tuple[int, int], int], Probe] = {}
+        for match in matches.without_wrappers():
+            planned: Probe | str
+            try:
+                planned = planner.probe(match)
+            except BinaryError as error:
+                planned = str(error)
+            if isinstance(planned, Probe):
+                probes.setdefault((planned.image_id, planned.entry), planned)
+            else:
+                matches.skipped[Skipped(match.function.name, planned)] = None
+        skipped = tuple(matches.skipped)
+        if not probes:
+            more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
+            raise TargetError(f"nothing that matches can be traced: {skipped[0].name}: {skipped[0].reason}{more}")
+        notes = tuple(dict.fromkeys(matches.notes))
+        return Resolution(tuple(probes.values()), skipped, notes, images.by_file, tuple(targets))
 
 
 class _Matches:

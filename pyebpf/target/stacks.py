@@ -42,6 +42,10 @@ class Frame(NamedTuple):
     offset: int
     module: str
 
+    def as_dict(self) -> dict[str, int | str]:
+        """Plain values. In a record's stack a frame is its name."""
+        return self._asdict()
+
 
 class UserSymbols:
     """Names for the addresses of one process.
@@ -89,6 +93,14 @@ class UserSymbols:
                 self._frames[address, exact] = frame
             frames.append(frame)
         return frames
+
+    def close(self) -> None:
+        """Closes the files that it has opened."""
+        given = set(map(id, self._images.values()))
+        for image in self._files.values():
+            if image is not None and id(image) not in given:
+                image.close()
+        self._files.clear()
 
     def _take(self, maps: Sequence[Mapped]) -> None:
         self._maps = [mapping for mapping in maps if "x" in mapping.perms]

@@ -14,12 +14,14 @@ from pyebpf.target.shape import FLOAT, RETURN_SLOTS, Number
 from pyebpf.tools.decoder import Decoder
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
 from pyebpf.tools.histogram import Row
+from pyebpf.tools.lifetime import while_open
 from pyebpf.tools.probes import Losses, Probes
 from pyebpf.tools.questions import Asked, ask
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.session import IntervalSession
 from pyebpf.tools.stripes import Stripes
 from pyebpf.tools.typenames import TypeNames
-from pyebpf.tools.values import Value
+from pyebpf.tools.values import Value, as_json
 
 DEFAULT_STRSIZE = 80  # as bcc's argdist
 
@@ -37,6 +39,10 @@ class Spec(NamedTuple):
 
     expressions: tuple[str, ...]
     histogram: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return as_dict(self)
 
 
 class ValueCounts(NamedTuple):
@@ -57,6 +63,11 @@ class ValueCounts(NamedTuple):
         """Calls in total."""
         return sum(calls for _, calls in self.rows)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        rows = [{"values": dict(zip(self.labels, map(as_json, values))), "count": calls} for values, calls in self.rows]
+        return {"expressions": list(self.spec.expressions), "count": self.calls, "rows": rows}
+
 
 class Distribution(NamedTuple):
     """How many calls had a value in each power of two.
@@ -75,6 +86,11 @@ class Distribution(NamedTuple):
     def calls(self) -> int:
         """Calls in total."""
         return sum(row.calls for row in self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        buckets = [row.as_dict() for row in self.rows]
+        return {"expressions": list(self.spec.expressions), "count": self.calls, "buckets": buckets}
 
 
 class DistributionSession(IntervalSession["tuple[ValueCounts | Distribution, ...]"]):
@@ -95,7 +111,7 @@ class DistributionSession(IntervalSession["tuple[ValueCounts | Distribution, ...
             for probes in attached:
                 probes.close()
             for _, one in asked:
-                one.object.close()
+                one.close()
             raise
         first = self._counters[0].probes
         super().__init__(first.resolution, first)
@@ -109,6 +125,7 @@ class DistributionSession(IntervalSession["tuple[ValueCounts | Distribution, ...
             data["counting"] = counting
 
     @property
+    @while_open
     def losses(self) -> Losses:
         """What became of calls that were seen but are not in the result, of all specs together."""
         total = Losses()
@@ -116,27 +133,26 @@ class DistributionSession(IntervalSession["tuple[ValueCounts | Distribution, ...
             total += counter.probes.losses()
         return total
 
+    @while_open
     def detach(self) -> None:
         """Takes the probes out of the traced programs; what was seen stays readable until `close`."""
-        if not self._closed:
-            self._count(False)
+        self._count(False)
         for counter in self._counters:
             counter.probes.detach()
 
-    def close(self) -> None:
-        """Detaches and lets go of everything. Safe to call twice."""
-        super().close()
+    def _let_go(self) -> None:
         for counter in self._counters:
             counter.probes.close()
+        super()._let_go()
 
+    @while_open
     def snapshot(self) -> tuple[ValueCounts | Distribution, ...]:
         """Calls since the session began."""
-        self._require_open()
         return tuple([counter.report(counter.totals(), {}) for counter in self._counters])
 
+    @while_open
     def interval(self) -> tuple[ValueCounts | Distribution, ...]:
         """Calls since the last call of this method (or since the session began)."""
-        self._require_open()
         reports = []
         for counter in self._counters:
             totals = counter.totals()
@@ -321,6 +337,6 @@ def argdist(
             asked.append((spec, one))
     except BaseException:
         for _, one in asked:
-            one.object.close()
+            one.close()
         raise
     return DistributionSession(asked)

@@ -25,10 +25,3 @@ class CallSession(Stream[_Call], Session):
             probes.close()
             raise
         super().__init__(resolution, probes, notes)
-
-    def close(self) -> None:
-        """Detaches; a blocked reader returns."""
-        already, self._closed = self._closed, True
-        if not already:
-            self._ring.close()
-        super().close()

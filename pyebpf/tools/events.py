@@ -3,20 +3,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from pyebpf.core import bpf
 from pyebpf.core.hooks import Hooks, choose, iterate
 from pyebpf.core.object import Object, Program, open_bundled
 from pyebpf.core.ringbuf import RingBuffer
 from pyebpf.errors import AttachError, LoadError, PermissionDenied, Unsupported
+from pyebpf.tools.lifetime import Lifetime, while_open
 from pyebpf.tools.scope import Scope
 from pyebpf.tools.stream import Stream
 
+if TYPE_CHECKING:
+    from pyebpf.target.probe import Skipped
+
 _Event = TypeVar("_Event")
-_Self = TypeVar("_Self", bound="KernelSession")
 _PRIME = "prime_"  # iterators that are run once, to enter into tables what exists already
 _SCOPED = "_scoped"  # what such a program's twin for PID namespaces and cgroups ends in
 
@@ -40,6 +42,15 @@ class EventLosses(NamedTuple):
     untracked: int = 0
     unread: int = 0
     missed: int = 0
+
+    @property
+    def lost(self) -> int:
+        """Events that happened and are missing from the result; of `missed` it isn't known that each was one."""
+        return self.dropped + self.untracked + self.missed
+
+    def as_dict(self) -> dict[str, int]:
+        """Plain values."""
+        return self._asdict()
 
 
 class Need(NamedTuple):
@@ -84,12 +95,15 @@ class KernelEvents:
         object: the object.
         used: names of the programs that were attached.
         notes: what isn't seen on this kernel, and why.
+        targets: whose events, as text.
 
     Raises:
         Unsupported: this kernel lacks what the tool needs; names each thing that was tried.
         TargetNotFound, TargetError: the scope names what doesn't exist.
         PermissionDenied: naming what is missing.
     """
+
+    skipped: tuple[Skipped, ...] = ()  # nothing is matched by name
 
     def __init__(
         self,
@@ -102,6 +116,7 @@ class KernelEvents:
         kernel_types: bool = True,
     ) -> None:
         self.notes: list[str] = []
+        self.targets = scope.asked()
         self.object = open_bundled(source, kernel_types="needed" if kernel_types else "none")
         self._kernel_types = kernel_types
         self._hooks = Hooks()
@@ -225,6 +240,8 @@ class Attached(Protocol):
 
     object: Object
     notes: list[str]
+    targets: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
 
     def losses(self) -> EventLosses: ...
 
@@ -233,39 +250,38 @@ class Attached(Protocol):
     def close(self) -> None: ...
 
 
-class KernelSession:
+class KernelSession(Lifetime):
     """Attached programs and what they have seen. Use as a context manager, or call `close`.
 
     Attributes:
         notes: what isn't seen on this kernel, and why.
-        started: when the last program was attached, seconds of CLOCK_MONOTONIC.
+        targets, skipped, started: see `pyebpf.tools.lifetime.Lifetime`.
     """
 
     def __init__(self, events: Attached, notes: Sequence[str] = ()) -> None:
+        super().__init__(events.targets, events.skipped)
         self._events = events
-        self._closed = False
         self.notes = (*events.notes, *notes)
-        self.started = time.monotonic()
 
     @property
+    def lost(self) -> int:
+        """Events that happened and are missing from the result."""
+        return self.losses.lost
+
+    @property
+    @while_open
     def losses(self) -> EventLosses:
         """What became of events that were seen but are not in the result."""
         return self._events.losses()
 
+    @while_open
     def detach(self) -> None:
         """Takes the programs out; what was seen stays readable until `close`."""
         self._events.detach()
 
-    def close(self) -> None:
-        """Detaches and lets go of everything. Safe to call twice."""
-        self._closed = True
+    def _let_go(self) -> None:
         self._events.close()
-
-    def __enter__(self: _Self) -> _Self:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()
+        super()._let_go()
 
 
 class EventSession(Stream[_Event], KernelSession, Generic[_Event]):
@@ -273,10 +289,15 @@ class EventSession(Stream[_Event], KernelSession, Generic[_Event]):
 
     Args:
         decode: makes an event of a record, which is valid during the call only.
+        at_end: called when the session is closed.
     """
 
     def __init__(
-        self, events: Attached, decode: Callable[[memoryview], _Event], notes: Sequence[str] = ()
+        self,
+        events: Attached,
+        decode: Callable[[memoryview], _Event],
+        notes: Sequence[str] = (),
+        at_end: Callable[[], None] | None = None,
     ) -> None:
         self._decode = decode  # type: ignore[assignment,method-assign]
         try:
@@ -285,10 +306,5 @@ class EventSession(Stream[_Event], KernelSession, Generic[_Event]):
             events.close()
             raise
         super().__init__(events, notes)
-
-    def close(self) -> None:
-        """Detaches; a blocked reader returns."""
-        already, self._closed = self._closed, True
-        if not already:
-            self._ring.close()
-        super().close()
+        if at_end is not None:
+            self._at_end.append(at_end)

@@ -37,12 +37,22 @@ class Frames:
         """A process's symbols, read when it is first asked for; None if it was gone by then."""
         if pid not in self._user:
             if len(self._user) >= _MAX_SYMBOL_TABLES:
-                self._user.pop(next(iter(self._user)))
+                self._forget(next(iter(self._user)))
             try:
                 self._user[pid] = UserSymbols(pid, self._images)
             except Error:
                 self._user[pid] = None
         return self._user[pid]
+
+    def _forget(self, pid: int) -> None:
+        symbols = self._user.pop(pid)
+        if symbols is not None:
+            symbols.close()
+
+    def close(self) -> None:
+        """Closes the files that were opened for names."""
+        for pid in list(self._user):
+            self._forget(pid)
 
     def learn(self, resolution: Resolution) -> None:
         """Reads the symbols of the processes in which functions were found, while they are there."""

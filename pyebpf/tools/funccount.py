@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from pyebpf.core.object import Object
 from pyebpf.target.command import Command
 from pyebpf.target.probe import Resolution
+from pyebpf.tools.lifetime import while_open
 from pyebpf.tools.probes import Losses, Probes
 from pyebpf.tools.session import IntervalSession, TracedFunction, resolve_for
 from pyebpf.tools.stripes import Stripes
@@ -25,6 +27,17 @@ class Counts(Counter[TracedFunction]):
             return sum(n for function, n in self.items() if function.name == key)
         return super().__getitem__(key)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them: the largest count last."""
+        ranked = sorted(self.items(), key=lambda item: (item[1], item[0].name))
+        return {"counts": [{"function": one.name, "path": one.path, "count": n} for one, n in ranked]}
+
+    def _repr_html_(self) -> str:
+        from pyebpf.tools.html import table
+
+        rows = [((one.name, one.path, n), n) for one, n in self.most_common()]
+        return table(("function", "file", "calls"), rows, f"{sum(self.values()):,} calls")
+
 
 class CountSession(IntervalSession[Counts]):
     """Counts calls while it is open. Counters live in the kernel and are never reset, so none is lost."""
@@ -38,21 +51,23 @@ class CountSession(IntervalSession[Counts]):
         self._stripes = Stripes(obj, obj.maps["counts"], functions)
 
     def _totals(self) -> list[int]:
-        self._require_open()
         return self._stripes.column(self._stripes.words())
 
     def _counts(self, numbers: Sequence[int]) -> Counts:
         return Counts({function: n for function, n in zip(self._by_index, numbers) if n})
 
     @property
+    @while_open
     def losses(self) -> Losses:
         """Nothing is lost: every hit is counted in place."""
         return Losses()
 
+    @while_open
     def snapshot(self) -> Counts:
         """Calls since the session began."""
         return self._counts(self._totals())
 
+    @while_open
     def interval(self) -> Counts:
         """Calls since the last call of this method (or since the session began)."""
         totals = self._totals()

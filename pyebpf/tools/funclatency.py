@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pyebpf.core.object import Object
 from pyebpf.target.command import Command
 from pyebpf.target.probe import Resolution
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
-from pyebpf.tools.histogram import BUCKETS, Histogram, merge
+from pyebpf.tools.histogram import BUCKETS, EMPTY, MARKS, Histogram, marks_of, merge
+from pyebpf.tools.lifetime import while_open
 from pyebpf.tools.probes import Probes
 from pyebpf.tools.session import IntervalSession, TracedFunction, resolve_for
 from pyebpf.tools.stripes import Stripes
@@ -21,20 +23,48 @@ class Histograms(dict[TracedFunction, Histogram]):
     """Histograms by function; functions that did not return are left out.
 
     A name as key adds up the functions of that name.
+
+    Args:
+        traced: all functions that are traced.
     """
 
+    def __init__(self, traced: Sequence[TracedFunction] = ()) -> None:
+        super().__init__()
+        self._traced = traced
+
     def __getitem__(self, key: TracedFunction | str) -> Histogram:
-        """The histogram of a function, or of all functions of a name. Raises KeyError for what did not return."""
+        """The histogram of a function, or of all functions of a name; an empty one if it did not return.
+
+        Raises:
+            KeyError: it isn't traced.
+        """
         if isinstance(key, str):
             named = [histogram for function, histogram in self.items() if function.name == key]
-            if not named:
-                raise KeyError(key)
-            return merge(named)
+            return merge(named) if named else self.__missing__(key)
         return super().__getitem__(key)
+
+    def __missing__(self, key: TracedFunction | str) -> Histogram:
+        if any(key in (function, function.name) for function in self._traced):
+            return EMPTY
+        raise KeyError(key)
 
     def total(self) -> Histogram:
         """All functions together."""
         return merge(self.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        found = [{"function": one.name, "path": one.path, **histogram.as_dict()} for one, histogram in self.items()]
+        return {"histograms": found}
+
+    def _repr_html_(self) -> str:
+        from pyebpf.tools.html import table
+
+        rows = []
+        for function, one in sorted(self.items(), key=lambda item: -item[1].total):
+            cells: list[str | int] = [function.label, one.count, *marks_of(one)]
+            rows.append((cells, one.total))
+        return table(("function", "calls", *MARKS), rows, "Bars show the time that calls took together.")
 
 
 class LatencySession(IntervalSession[Histograms]):
@@ -62,25 +92,25 @@ class LatencySession(IntervalSession[Histograms]):
                 words[at + _MAX] = 0
         return None if buckets is None else (total, longest, buckets)
 
+    @while_open
     def snapshot(self) -> Histograms:
         """Calls that returned since the session began."""
-        self._require_open()
         words = self._stripes.words()
-        result = Histograms()
+        result = Histograms(self.functions)
         for index, function in enumerate(self._by_index):
             row = self._row(words, index, reset_max=False)
             if row is not None:
                 result[function] = Histogram(row[2], row[0], row[1])
         return result
 
+    @while_open
     def interval(self) -> Histograms:
         """Calls that returned since the last call of this method (or since the session began).
 
         The maximum is the interval's own; after the first call `snapshot`'s is since the last interval.
         """
-        self._require_open()
         words = self._stripes.words()
-        result = Histograms()
+        result = Histograms(self.functions)
         for index, function in enumerate(self._by_index):
             row = self._row(words, index, reset_max=True)
             if row is None:
@@ -110,7 +140,7 @@ def latency(
             ends the traced program, and returns from more than 64 nested calls are missed. Never applies to Go.
 
     Raises:
-        as `count`.
+        Error: as `count`.
     """
     resolution, pids = resolve_for(
         targets, pid, command, regex=regex, returns=True, max_probes=max_probes, allow_uretprobe=allow_uretprobe

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyebpf.core.object import Object
 from pyebpf.target.command import Command
@@ -14,6 +14,7 @@ from pyebpf.tools.calls import CallSession
 from pyebpf.tools.frames import NO_KERNEL_STACK, Frames, RecordStacks
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
 from pyebpf.tools.probes import Probes
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.session import TracedFunction, resolve_for
 
 
@@ -26,7 +27,7 @@ class SlowCall(NamedTuple):
         function: what was called.
         pid, tid: process and thread that returned, as our /proc shows them.
         comm: the thread's name, raw bytes.
-        goroutine: id; None for other languages and where the Go version is unknown.
+        goid: the goroutine's number; None for other languages and where the Go version is unknown.
         result: the first result register; None where the calling convention has none (Go's stack ABI).
         arguments: the first six argument words at entry, in the language's own convention; empty if not asked for.
         user_stack, kernel_stack: innermost frame first; empty if not asked for.
@@ -39,12 +40,16 @@ class SlowCall(NamedTuple):
     pid: int
     tid: int
     comm: bytes
-    goroutine: int | None
+    goid: int | None
     result: int | None
     arguments: tuple[int, ...]
     user_stack: tuple[Frame, ...]
     kernel_stack: tuple[Frame, ...]
     stack_error: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
 
 
 class SlowerSession(CallSession[SlowCall]):
@@ -74,6 +79,7 @@ class SlowerSession(CallSession[SlowCall]):
         btf = probes.object.btf
         self._layout = btf.layout("slow_call")
         frames = Frames(resolution.images)
+        self._at_end.append(frames.close)
         self._stacks = RecordStacks(btf, "slow_call_stacks", frames, user_stack, kernel_stack)
         if user_stack:
             frames.learn(resolution)
@@ -115,7 +121,7 @@ def slower(
         user_stack, kernel_stack: take stacks of the slow calls, at their return.
 
     Raises:
-        as `count`.
+        Error: as `count`.
     """
     resolution, pids = resolve_for(
         targets, pid, command, regex=regex, returns=True, max_probes=max_probes, allow_uretprobe=allow_uretprobe

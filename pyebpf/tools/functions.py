@@ -38,6 +38,8 @@ class FunctionEvents:
     Attributes:
         object: the object.
         notes: which files are probed, what is not and why.
+        targets: whose calls, as text.
+        skipped: what isn't probed.
 
     Raises:
         TargetNotFound, TargetError: the scope names what doesn't exist.
@@ -69,6 +71,7 @@ class FunctionEvents:
             source, found.resolution, prepare, pids=scope.pids, entries=entries, returns=returns, loaded=fill
         )
         self.object = self._probes.object
+        self.targets, self.skipped = scope.asked(), self._probes.skipped
         self.notes = [*found.resolution.notes, *(f"{one.name}: {one.reason}" for one in self._probes.skipped)]
 
     def losses(self) -> EventLosses:

@@ -19,6 +19,10 @@ class Row(NamedTuple):
     high: int
     calls: int
 
+    def as_dict(self) -> dict[str, int]:
+        """Plain values."""
+        return self._asdict()
+
 
 def bucket_bounds(index: int) -> tuple[int, int]:
     """The smallest and largest value (ns) of a fine bucket."""
@@ -33,6 +37,15 @@ def bucket_bounds(index: int) -> tuple[int, int]:
 def highest(buckets: Sequence[int]) -> int:
     """The largest value that may lie in the fine buckets: the maximum where it wasn't kept. 0 if they are empty."""
     return next((bucket_bounds(index)[1] for index in range(len(buckets) - 1, -1, -1) if buckets[index]), 0)
+
+
+def readable(nanoseconds: float) -> str:
+    """A time in three digits: ``850 ns``, ``12.3 µs``, ``1.50 s``."""
+    for unit, factor in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        value = nanoseconds / factor
+        if value >= 0.9995:
+            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
+    return f"{nanoseconds:.0f} ns"
 
 
 class Histogram:
@@ -117,8 +130,28 @@ class Histogram:
             "buckets": [row._asdict() for row in self.rows()],
         }
 
+    def _repr_html_(self) -> str:
+        from .html import table
+
+        rows = self.rows()
+        while rows and not rows[0].calls:
+            rows.pop(0)
+        marks = ", ".join(f"{name} {value}" for name, value in zip(MARKS, marks_of(self)))
+        return table(("from", "below", "calls"),
+                     [((readable(row.low), readable(row.high + 1), row.calls), row.calls) for row in rows],
+                     f"{self.count:,} calls, {marks}")  # fmt: skip
+
     def __repr__(self) -> str:
         return f"<Histogram count={self.count} average={self.average:.0f}ns max={self.max}ns>"
+
+
+MARKS = ("average", "p50", "p90", "p99", "max")
+
+
+def marks_of(histogram: Histogram) -> list[str]:
+    """The numbers that `MARKS` names, as a person reads them."""
+    percentiles = [histogram.percentile(percent) for percent in (50, 90, 99)]
+    return [readable(number) for number in (histogram.average, *percentiles, histogram.max)]
 
 
 EMPTY = Histogram((0,) * BUCKETS, 0, 0)

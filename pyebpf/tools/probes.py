@@ -59,6 +59,10 @@ class Losses(NamedTuple):
             return NotImplemented
         return Losses(*(a + b for a, b in zip(self, other)))
 
+    def as_dict(self) -> dict[str, int]:
+        """Plain values."""
+        return self._asdict()
+
 # Fields that are a field of struct tally.
 _TALLIED = (
     "abandoned", "refused", "unmatched", "unreadable", "dropped", "rejected", "undecided", "failed", "uncounted",
@@ -71,7 +75,7 @@ class Probes:
 
     Args:
         source: the bundled object's name, or the object, opened, which is closed with the probes.
-        resolution: what to probe.
+        resolution: what to probe; its files are closed with the probes.
         configure: called with the opened object and the number of functions, to set constants and map sizes.
         pids: limits the probes to these processes; empty: every process.
         returns: whether returns are probed too.
@@ -94,9 +98,15 @@ class Probes:
         self._returns, self._entries = returns, entries
         self.skipped: tuple[Skipped, ...] = resolution.skipped
         self.refused: frozenset[int] = frozenset()  # indices of functions whose entry the kernel would not take
-        self.object = open_bundled(source) if isinstance(source, str) else source
+        try:
+            self.object = open_bundled(source) if isinstance(source, str) else source
+        except BaseException:
+            resolution.close()
+            raise
         ladder = Ladder()
+        self._ladder = ladder
         self._entry_links, self._return_links = Links(ladder), Links(ladder)
+        self._followed: dict[int, tuple[Links, Links]] = {}
         self._unmatched_before = 0
         self._unmatched_after: int | None = None
         try:
@@ -121,9 +131,9 @@ class Probes:
             self._popped, self._tail = 1 << layout["SITE_POPPED_SHIFT"], 1 << layout["SITE_TAIL_SHIFT"]
             refused: list[Refused] = []
             if returns:  # first, so that no entry is recorded whose return would be missed
-                refused += self._attach_returns(pids)
+                refused += self._attach_returns(pids, self._return_links)
             if entries:
-                refused += self._attach_entries(pids)
+                refused += self._attach_entries(pids, self._entry_links)
             if returns:
                 self._unmatched_before = self._tally()["unmatched"]
             self._report(refused)
@@ -165,13 +175,13 @@ class Probes:
             rodata["fsbase_offset"] = offset
         return chosen
 
-    def _attach_entries(self, pids: Sequence[int]) -> list[Refused]:
+    def _attach_entries(self, pids: Sequence[int], links: Links) -> list[Refused]:
         groups: dict[str, list[Site]] = {}
         for index, probe in enumerate(self.resolution.probes):
             groups.setdefault(probe.path, []).append(Site(probe.entry, self._cookie(index)))
-        return self._attach(self._entry_links, self._on_entry, groups, pids)
+        return self._attach(links, self._on_entry, groups, pids)
 
-    def _attach_returns(self, pids: Sequence[int]) -> list[Refused]:
+    def _attach_returns(self, pids: Sequence[int], links: Links) -> list[Refused]:
         groups: dict[str, list[Site]] = {}
         kernel_groups: dict[str, list[Site]] = {}
         for index, probe in enumerate(self.resolution.probes):
@@ -181,8 +191,8 @@ class Probes:
             else:
                 sites = groups.setdefault(probe.path, [])
                 sites += [Site(offset, self._cookie(index)) for offset in probe.returns]
-        refused = self._attach(self._return_links, self._on_return, groups, pids)
-        return refused + self._attach(self._return_links, self._on_return, kernel_groups, pids, by_kernel=True)
+        refused = self._attach(links, self._on_return, groups, pids)
+        return refused + self._attach(links, self._on_return, kernel_groups, pids, by_kernel=True)
 
     def _cookie(self, index: int) -> int:
         tail = self._tail if self.resolution.probes[index].tail else 0
@@ -241,8 +251,13 @@ class Probes:
             sums["unmatched"] = self._unmatched_after
         sums["unmatched"] -= self._unmatched_before
         pairs = self._returns and self._entries
-        in_progress = len(self.object.maps["frames"]) if pairs else 0
-        left = sums["entered"] - sums["returned"] - sums["abandoned"] - sums["refused"] if pairs else 0
+        in_progress = left = 0
+        if pairs:
+            in_progress = len(self.object.maps["frames"])
+            # Calls come and go meanwhile. Those that came later are in neither number, those that went don't count as
+            # evicted: while calls are made this is the least that it can be, else exact.
+            after = self._tally()
+            left = sums["entered"] - after["returned"] - after["abandoned"] - after["refused"]
         return Losses(
             in_progress=in_progress,
             evicted=max(0, left - in_progress),
@@ -253,6 +268,32 @@ class Probes:
         by_cpu = self.object.maps["tallies"][0]
         return {name: sum(getattr(tally, name) for tally in by_cpu) for name in by_cpu[0]._fields}
 
+    def follow(self, pid: int) -> None:
+        """Probes one more process, where the object's process filter was given room for it.
+
+        Raises:
+            as the constructor.
+        """
+        entries, returns = self._followed[pid] = Links(self._ladder), Links(self._ladder)
+        try:
+            self.object.maps["tgids"][pid] = 1
+            if self._returns:
+                self._attach_returns((pid,), returns)
+            if self._entries:
+                self._attach_entries((pid,), entries)
+        except BaseException:
+            self.leave(pid)
+            raise
+
+    def leave(self, pid: int) -> None:
+        """Takes the probes out of a process that was followed."""
+        for links in self._followed.pop(pid, ()):
+            links.close()
+        try:
+            del self.object.maps["tgids"][pid]
+        except KeyError:
+            pass
+
     def detach(self) -> None:
         """Takes the probes out; maps stay readable.
 
@@ -260,10 +301,14 @@ class Probes:
         """
         if self._unmatched_after is None and len(self._return_links):
             self._unmatched_after = self._tally()["unmatched"]
-        self._entry_links.close()
-        self._return_links.close()
+        followed, self._followed = self._followed, {}
+        for links in (self._entry_links, *(entries for entries, _ in followed.values())):
+            links.close()
+        for links in (self._return_links, *(returns for _, returns in followed.values())):
+            links.close()
 
     def close(self) -> None:
         """Detaches and unloads. Safe to call twice."""
         self.detach()
         self.object.close()
+        self.resolution.close()

@@ -28,7 +28,7 @@ class Asked(NamedTuple):
     """An answerable question.
 
     Attributes:
-        object: opened, for `Probes`; the caller's to close if it comes to nothing.
+        object: opened, for `Probes`.
         resolution: without the functions that have not what was asked for.
         pids: see `resolve_for`.
         plan: its rows and columns are in the order of the resolution's probes.
@@ -40,6 +40,11 @@ class Asked(NamedTuple):
     pids: tuple[int, ...]
     plan: Plan
     returns: bool
+
+    def close(self) -> None:
+        """For the caller, if it comes to nothing: `Probes` closes what it was given."""
+        self.object.close()
+        self.resolution.close()
 
     def attach(self, configure: Callable[[Object, int], None]) -> Probes:
         """Loads the object with the plan in it, and attaches.
@@ -120,11 +125,16 @@ def ask(
                 allow_uretprobe=allow_uretprobe,
             )
             nothing = question == Question(strsize=question.strsize)
-            with DebugFiles() as debug:
-                signatures = [_NOTHING] * len(resolution.probes) if nothing else debug.signatures_of(resolution)
-                plan = compile(question, signatures, layout)
-            if returns or not plan.returns:
-                return Asked(obj, *_answerable(resolution, pids, plan, obj), returns)
+            try:
+                with DebugFiles() as debug:
+                    signatures = [_NOTHING] * len(resolution.probes) if nothing else debug.signatures_of(resolution)
+                    plan = compile(question, signatures, layout)
+                if returns or not plan.returns:
+                    return Asked(obj, *_answerable(resolution, pids, plan, obj), returns)
+            except BaseException:
+                resolution.close()
+                raise
+            resolution.close()
             returns = True  # a result was asked for by its name
     except BaseException:
         obj.close()

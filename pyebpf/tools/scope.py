@@ -51,6 +51,13 @@ class Scope(NamedTuple):
     remote_ports: tuple[int, ...] = ()
     children: bool = False
 
+    def asked(self) -> tuple[str, ...]:
+        """What isn't left open, as text: ("pid=1234", "family=4")."""
+        given = [("pid", pid) for pid in self.pids]
+        given += [(name, value) for name, value in self._asdict().items() if name != "pids" and value != ()
+                  and value is not None and value is not False]  # fmt: skip
+        return tuple([f"{name}={value}" for name, value in given])
+
     def set(self, obj: Object) -> None:
         """Sets an opened object's constants and the sizes of its maps.
 

@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from pyebpf.errors import StateError
 from pyebpf.target.command import Command
-from pyebpf.target.probe import Probe, Resolution, Skipped
+from pyebpf.target.probe import Probe, Resolution
 from pyebpf.target.resolve import resolve
 from pyebpf.tools.intervals import Intervals
+from pyebpf.tools.lifetime import Lifetime, while_open
 from pyebpf.tools.probes import Losses, Probes
 
-_Self = TypeVar("_Self", bound="Session")
 _Report = TypeVar("_Report")
 
 
@@ -39,6 +37,10 @@ class TracedFunction(NamedTuple):
     aliases: tuple[str, ...]
     label: str
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**self._asdict(), "aliases": list(self.aliases)}
+
 
 def traced_functions(probes: Sequence[Probe]) -> tuple[TracedFunction, ...]:
     """The functions of a resolution, in the order of its probes."""
@@ -57,59 +59,59 @@ def traced_functions(probes: Sequence[Probe]) -> tuple[TracedFunction, ...]:
     return tuple(result)
 
 
-class Session:
+class Session(Lifetime):
     """Attached probes and what they have seen. Use as a context manager, or call `close`.
 
     Attributes:
         functions: what is traced; a record's function is one of these.
-        skipped: what matched but isn't traced, each with its reason.
-        started: when the last probe was attached, seconds of CLOCK_MONOTONIC.
+        targets, skipped, started: see `pyebpf.tools.lifetime.Lifetime`.
     """
 
     def __init__(self, resolution: Resolution, probes: Probes, notes: tuple[str, ...] = ()) -> None:
+        super().__init__(resolution.targets, probes.skipped)
         self._probes = probes
         self._own_notes = notes
-        self._closed = False
         self._by_index = traced_functions(resolution.probes)
         self.functions = tuple(f for index, f in enumerate(self._by_index) if index not in probes.refused)
-        self.skipped: tuple[Skipped, ...] = probes.skipped
         self._notes: tuple[str, ...] | None = None
-        self.started = time.monotonic()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the numbers should know: choices made, inlined calls that aren't seen.
 
         Looking for inlined calls takes from 20 ms to half a second in a large Go program, once.
+
+        Raises:
+            StateError: the session was closed before they were first looked for.
         """
         if self._notes is None:
-            resolution = self._probes.resolution
-            self._notes = self._own_notes + resolution.notes + resolution.unseen()
+            self._notes = self._find_notes()
         return self._notes
 
+    @while_open
+    def _find_notes(self) -> tuple[str, ...]:
+        resolution = self._probes.resolution
+        return self._own_notes + resolution.notes + resolution.unseen()
+
     @property
+    def lost(self) -> int:
+        """Calls that happened and are missing from the result."""
+        return self.losses.lost
+
+    @property
+    @while_open
     def losses(self) -> Losses:
         """What became of calls that were seen but are not in the result."""
         return self._probes.losses()
 
+    @while_open
     def detach(self) -> None:
         """Takes the probes out of the traced programs; what was seen stays readable until `close`."""
         self._probes.detach()
 
-    def close(self) -> None:
-        """Detaches and lets go of everything. Safe to call twice."""
-        self._closed = True
+    def _let_go(self) -> None:
         self._probes.close()
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise StateError("the session is closed")
-
-    def __enter__(self: _Self) -> _Self:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()
+        super()._let_go()
 
 
 def resolve_for(

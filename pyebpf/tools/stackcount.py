@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import struct
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +13,9 @@ from pyebpf.target.probe import Resolution
 from pyebpf.target.stacks import Frame
 from pyebpf.tools.frames import NO_KERNEL_STACK, Frames, walk_is_whole
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
+from pyebpf.tools.lifetime import while_open
 from pyebpf.tools.probes import Probes
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.session import IntervalSession, TracedFunction, resolve_for
 
 # Places for different stacks in the kernel's tables: the second is for those whose place in the first is taken, ...
@@ -41,6 +43,11 @@ class CallPath(NamedTuple):
     user_stack: tuple[Frame, ...]
     kernel_stack: tuple[Frame, ...]
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        fields = as_dict(self)
+        return {**fields, "count": fields.pop("calls"), "pid": self.pid or None}
+
 
 class CallPaths(tuple[CallPath, ...]):
     """Call paths, the least travelled first."""
@@ -51,6 +58,22 @@ class CallPaths(tuple[CallPath, ...]):
     def calls(self) -> int:
         """Calls in total."""
         return sum(path.calls for path in self)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"stacks": [path.as_dict() for path in self]}
+
+    def _repr_html_(self) -> str:
+        from pyebpf.tools.html import table
+
+        rows = []
+        for path in reversed(self):
+            frames = [frame.name for frame in path.kernel_stack + path.user_stack] or [path.function.name]
+            cells: list[str | int] = [" ← ".join(frames), path.calls]
+            rows.append(([f"{os.fsdecode(path.comm)} [{path.pid}]", *cells] if path.comm else cells, path.calls))
+        heads = ("stack, innermost first", "calls")
+        with_process = any(path.comm for path in self)
+        return table(("process", *heads) if with_process else heads, rows, f"{self.calls:,} calls")
 
 
 class StackSession(IntervalSession[CallPaths]):
@@ -83,15 +106,16 @@ class StackSession(IntervalSession[CallPaths]):
         super().__init__(resolution, probes, (NO_KERNEL_STACK,) if kernel_stack else ())
         self._user_stack, self._kernel_stack, self._per_process = user_stack, kernel_stack, per_process
         self._frames = Frames(resolution.images)
+        self._at_end.append(self._frames.close)
         if user_stack:
             self._frames.learn(resolution)
         self._whole = [walk_is_whole(resolution.images[probe.image_id], probe) for probe in resolution.probes]
         self._paths: dict[Any, CallPath] = {}  # by the kernel's key; calls is 0
         self._before: dict[Any, int] = {}
 
+    @while_open
     def learn(self) -> None:
         """Names the stacks that were counted so far. Worth calling now and then while short-lived processes run."""
-        self._require_open()
         self._totals()
 
     def _totals(self) -> dict[Any, int]:
@@ -126,20 +150,19 @@ class StackSession(IntervalSession[CallPaths]):
             return None
         try:
             stacks = self._probes.object.maps[f"{name}_{row >> _ROW_BITS}"]
-            words = stacks[(row & ((1 << _ROW_BITS) - 1)).to_bytes(4, "little")]
+            stack: tuple[int, ...] = stacks[row & ((1 << _ROW_BITS) - 1)]
         except KeyError:
             return None
-        addresses = struct.unpack(f"<{len(words) // 8}Q", words)
-        return addresses[: addresses.index(0)] if 0 in addresses else addresses
+        return stack
 
+    @while_open
     def snapshot(self) -> CallPaths:
         """Calls since the session began."""
-        self._require_open()
         return self._merged(self._totals())
 
+    @while_open
     def interval(self) -> CallPaths:
         """Calls since the last call of this method (or since the session began)."""
-        self._require_open()
         totals = self._totals()
         before, self._before = self._before, totals
         return self._merged({key: calls - before.get(key, 0) for key, calls in totals.items()})
@@ -175,7 +198,7 @@ def stacks(
         per_process: count each process and thread name apart.
 
     Raises:
-        as `count`.
+        Error: as `count`.
     """
     resolution, pids = resolve_for(targets, pid, command, regex=regex, returns=False, max_probes=max_probes)
     return StackSession(resolution, pids, user_stack, kernel_stack, per_process)

@@ -18,9 +18,10 @@ from pyebpf.tools.decoder import Decoder
 from pyebpf.tools.frames import NO_KERNEL_STACK, Frames, RecordStacks, walk_is_whole
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
 from pyebpf.tools.questions import Asked, ask
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.session import TracedFunction
 from pyebpf.tools.typenames import TypeNames
-from pyebpf.tools.values import Value
+from pyebpf.tools.values import Value, as_json
 
 DEFAULT_STRSIZE = 80  # as bcc's trace
 
@@ -46,7 +47,7 @@ class Call(NamedTuple):
         function: what was called.
         pid, tid: process and thread, as our /proc shows them; at the return, if returns are seen.
         comm: the thread's name, raw bytes.
-        goroutine: id; None for other languages and where the Go version is unknown.
+        goid: the goroutine's number; None for other languages and where the Go version is unknown.
         args: what was asked for, by label; see `pyebpf.tools.values`.
         ret: what was asked for as at the return, by label.
         user_stack, kernel_stack: innermost frame first; empty if not asked for.
@@ -59,12 +60,16 @@ class Call(NamedTuple):
     pid: int
     tid: int
     comm: bytes
-    goroutine: int | None
+    goid: int | None
     args: dict[str, Value]
     ret: dict[str, Value]
     user_stack: tuple[Frame, ...]
     kernel_stack: tuple[Frame, ...]
     stack_error: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self, as_json)
 
 
 class TraceSession(CallSession[Call]):
@@ -95,6 +100,7 @@ class TraceSession(CallSession[Call]):
         self._layout = btf.layout("traced_call")
         self._captured = btf.layout("traced_call_stacks").size if want_stacks else self._layout.size
         frames = Frames(resolution.images)
+        self._at_end.append(frames.close)
         self._stacks = RecordStacks(btf, "traced_call_stacks", frames, user_stack, kernel_stack)
         if user_stack:
             frames.learn(resolution)
@@ -283,7 +289,7 @@ def trace(
 
     Args:
         targets, pid, command, regex, max_probes, allow_uretprobe: as for `latency`.
-        args: expressions, see ``docs/trace.md``: "args.A", "name", "arg0:str", "retval", "latency".
+        args: expressions, see ``docs/functions/trace.md``: "args.A", "name", "arg0:str", "retval", "latency".
         ret: expressions that are read at the return, through arguments too: "reply.C".
         filter: only calls for which this holds: "args.A > 5 && name == \"x\"".
         all_args: every parameter.

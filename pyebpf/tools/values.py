@@ -110,6 +110,8 @@ def as_json(value: Value) -> Any:
     What was cut is {"text": …, "length": bytes or null} or {"items": […], "length": items}; what could not be read is
     {"unreadable": reason}; what isn't there is {"absent": reason}.
     """
+    if isinstance(value, int) and not isinstance(value, Rune):  # most are
+        return value
     if isinstance(value, Text):
         if value.length == len(value.data):
             return str(value)

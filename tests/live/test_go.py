@@ -111,7 +111,7 @@ def test_slow_calls_have_goroutine_and_stack(version: str) -> None:
                 if len(calls) == 161:
                     break
             target.truth()
-    assert len({call.goroutine for call in calls}) == 7 and None not in {call.goroutine for call in calls}
+    assert len({call.goid for call in calls}) == 7 and None not in {call.goid for call in calls}
     for call in calls:
         names = [frame.name for frame in call.user_stack]
         assert names[0] == "main.nap" and names[-1] == "runtime.goexit", names

@@ -56,7 +56,7 @@ def test_http_requests(version: str) -> None:
         (asked["method"], asked["path"], asked["query"], asked["body"], "the address") for asked in truth["requests"]
     ]
     assert shown(calls, "req.URL.Path", side="ret") == [(asked["path"],) for asked in truth["requests"]]
-    assert all(call["goroutine"] > 0 and call["duration_ns"] > 0 for call in calls)
+    assert all(call["goid"] > 0 and call["duration_ns"] > 0 for call in calls)
 
 
 @pytest.mark.parametrize("version", ("1.15", "1.27"))

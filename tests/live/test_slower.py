@@ -33,7 +33,7 @@ def test_arguments_and_result() -> None:
             calls = list(session.drain())
     assert [call.arguments for call in calls] == [(1, 2, 3, 4, 5, 6)] * 23
     assert [call.result for call in calls] == [204] * 23
-    assert {call.goroutine for call in calls} == {None}
+    assert {call.goid for call in calls} == {None}
 
 
 def test_user_stack_names_every_caller() -> None:

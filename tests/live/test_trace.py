@@ -23,7 +23,7 @@ def test_every_call_with_its_arguments() -> None:
     assert [call.args["name"] for call in calls] == [Text(b"name-%d" % i, len(f"name-{i}")) for i in range(97)]
     assert [call.time for call in calls] == sorted(call.time for call in calls)
     assert {(call.pid, call.comm, call.function.name) for call in calls} == {(target.pid, b"calls", "text")}
-    assert {(call.duration, call.goroutine, len(call.ret)) for call in calls} == {(None, None, 0)}
+    assert {(call.duration, call.goid, len(call.ret)) for call in calls} == {(None, None, 0)}
 
 
 def test_results_and_durations() -> None:

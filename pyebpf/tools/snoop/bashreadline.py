@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyebpf.errors import TargetNotFound
 from pyebpf.target.mapped import Place, Sought, find
 from pyebpf.tools.events import EventSession
 from pyebpf.tools.functions import FunctionEvents
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import shown, text_behind
 from pyebpf.tools.tool import PID, PRINT_UID, TIME, UID, Column, Option, Tool
@@ -34,6 +35,10 @@ class TypedLine(NamedTuple):
     comm: bytes
     command: bytes | None
     file: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
 
 
 def bashreadline(

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyebpf.core.object import Object
 from pyebpf.tools.events import EventSession, KernelEvents, Need
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import addresses
 from pyebpf.tools.tool import PID, PRINT_UID, UID, Column, Option, Tool
@@ -59,6 +60,10 @@ class Bind(NamedTuple):
     options: tuple[str, ...] | None
     device: int | None
     netns: int | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
 
 
 def bindsnoop(

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyebpf.core.object import Object
 from pyebpf.core.ringbuf import unpack_words
 from pyebpf.target.stacks import Frame
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.frames import Frames
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.tool import PID, TIME, Column, Option, Tool
 
@@ -59,6 +60,10 @@ class Check(NamedTuple):
     user_stack: tuple[Frame, ...]
     kernel_stack: tuple[Frame, ...]
     stack_error: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
 
 
 def capable(
@@ -124,7 +129,7 @@ def capable(
             f"no stack: {os.strerror(-error)}" if error < 0 else None,
         )  # fmt: skip
 
-    return EventSession(events, decode, notes)
+    return EventSession(events, decode, notes, frames.close)
 
 
 def _stacks(event: Check) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyebpf.core.object import Object
 from pyebpf.errors import TargetError
 from pyebpf.tools.events import EventSession, KernelEvents, Need
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
+from pyebpf.tools.stream import Reader
 from pyebpf.tools.text import Cut, shown, text_behind
 from pyebpf.tools.tool import PID, PRINT_UID, UID, Column, Option, Tool
 
@@ -49,6 +51,10 @@ class Exec(NamedTuple):
     args: tuple[bytes, ...] | None
     args_left: int | None
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
+
 
 class ExecSession(EventSession[Exec]):
     """Programs that are started.
@@ -63,8 +69,8 @@ class ExecSession(EventSession[Exec]):
         super().__init__(events, decode)
         self._line = line
 
-    def _drain(self) -> Iterator[Exec]:
-        for event in super()._drain():
+    def _drain(self, reader: Reader) -> Iterator[Exec]:
+        for event in super()._drain(reader):
             if self._line is None or self._line.search(command_line(event)):
                 yield event
 

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyebpf.core.object import Object
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.place import Places
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import shown, text_behind
 from pyebpf.tools.tool import PID, PRINT_UID, TIME, UID, Column, Option, Tool
@@ -58,6 +59,10 @@ class Life(NamedTuple):
     made_comm: bytes
     inode: int
     device: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
 
 
 def filelife(

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyebpf.core.object import Object
 from pyebpf.target.command import Command
 from pyebpf.target.mapped import Place, Sought
 from pyebpf.tools.events import EventSession
 from pyebpf.tools.functions import FunctionEvents, find_for
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import shown, text_behind
 from pyebpf.tools.tool import PID, TIME, Column, Option, Tool
@@ -60,6 +61,10 @@ class Lookup(NamedTuple):
     function: str
     library: str
     error: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
 
 
 def gethostlatency(

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyebpf.core.object import Object
 from pyebpf.tools.events import EventSession, KernelEvents, Need
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.signals import signal_name, signal_number
 from pyebpf.tools.tool import PID, PRINT_UID, TIME, UID, Column, Option, Tool
@@ -51,6 +52,10 @@ class Kill(NamedTuple):
     target_comm: bytes | None
     errno: int
     outcome: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
 
 
 def killsnoop(

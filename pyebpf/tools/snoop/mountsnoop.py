@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Union
 
 from pyebpf.tools.events import EventSession, KernelEvents, Need
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import names_of_bits
 from pyebpf.tools.tool import PID, Column, Option, Tool
@@ -114,6 +115,10 @@ class Mount(NamedTuple):
     result: int | None
     errno: int
     latency: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
 
 
 def mountsnoop(

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyebpf.core.object import Object
 from pyebpf.errors import TargetError
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.place import Places
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import shown, text_behind
 from pyebpf.tools.tool import PID, PRINT_UID, UID, Column, Option, Tool
@@ -57,6 +58,10 @@ class Open(NamedTuple):
     mode: int | None
     path: bytes | None
     full_path: bytes | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
 
 
 def opensnoop(

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyebpf.tools.events import EventSession, KernelEvents, Need
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import names_of_bits
 from pyebpf.tools.tool import PID, Column, Tool
@@ -56,6 +57,10 @@ class SharedMemory(NamedTuple):
     result: int | None
     errno: int
     args: dict[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
 
 
 def shmsnoop(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyebpf.core.object import Object
 from pyebpf.errors import TargetError
@@ -12,6 +12,7 @@ from pyebpf.target.command import Command
 from pyebpf.target.mapped import Place, Sought
 from pyebpf.tools.events import EventSession
 from pyebpf.tools.functions import FunctionEvents, find_for
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import Cut
 from pyebpf.tools.tool import PID, SECONDS, Column, Option, Tool
@@ -73,6 +74,10 @@ class TlsData(NamedTuple):
     data_hex: str | None
     called: str
     library: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
 
 
 def sslsniff(

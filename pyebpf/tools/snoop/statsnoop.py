@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyebpf.core.object import Object
 from pyebpf.tools.events import EventSession, KernelEvents, Need
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.text import shown, text_behind
 from pyebpf.tools.tool import PID, PRINT_UID, UID, Column, Option, Tool
@@ -44,6 +45,10 @@ class Stat(NamedTuple):
     errno: int
     dirfd: int | None
     path: bytes | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
 
 
 def statsnoop(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyebpf.target.command import Command
 from pyebpf.target.mapped import Place, Sought
@@ -12,6 +12,7 @@ from pyebpf.target.stacks import UNKNOWN
 from pyebpf.tools.events import EventSession
 from pyebpf.tools.frames import Frames
 from pyebpf.tools.functions import FunctionEvents, find_for
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.tool import PID, Column, Option, Tool, elapsed_ms
 
@@ -42,6 +43,10 @@ class NewThread(NamedTuple):
     module: str | None
     address: int
     argument: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
 
 
 def threadsnoop(
@@ -76,7 +81,7 @@ def threadsnoop(
             None if frame.name == UNKNOWN else frame.name, frame.offset, frame.module or None, address, argument,
         )  # fmt: skip
 
-    return EventSession(events, decode)
+    return EventSession(events, decode, at_end=frames.close)
 
 
 def _function(event: NewThread) -> str:

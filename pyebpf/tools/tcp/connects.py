@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from pyebpf.core.object import Object
 from pyebpf.tools.events import Need
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.text import addresses
 
 NEEDS = (
@@ -48,6 +49,10 @@ class Connect(NamedTuple):
     latency: int
     netns: int
     query: Optional[bytes] = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
 
 
 def decoder(obj: Object) -> tuple[int, Callable[[memoryview], Connect]]:

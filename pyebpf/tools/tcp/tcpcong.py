@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Optional
 
 from pyebpf.core.object import Object
-from pyebpf.errors import StateError, TargetError
+from pyebpf.errors import TargetError
 from pyebpf.tools.events import KernelEvents, KernelSession, Need
 from pyebpf.tools.histogram import BUCKETS, Histogram, highest
 from pyebpf.tools.intervals import Intervals
+from pyebpf.tools.lifetime import while_open
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.tcp.owners import NEEDS as _OWNERS
 from pyebpf.tools.text import addresses
@@ -57,6 +59,10 @@ class Congestion(NamedTuple):
     loss_ns: int
     changes: int
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
+
 
 class CongestionSession(Intervals["list[Congestion]"], KernelSession):
     """Measures states of congestion control while it is open. Counters live in the kernel and are never reset."""
@@ -68,11 +74,13 @@ class CongestionSession(Intervals["list[Congestion]"], KernelSession):
         self._before: dict[Any, tuple[list[int], int]] = {}
         self._lasted_before: dict[int, tuple[int, tuple[int, ...]]] = {}
 
+    @while_open
     def detach(self) -> None:
         super().detach()
         if self._ended is None:
             self._ended = time.monotonic_ns()
 
+    @while_open
     def interval(self) -> list[Congestion]:
         """Since the last call of this method (or since the session began): connections that changed their state in that
         time, or were not in the state "open" for some of it. Those with the most changes last."""
@@ -99,6 +107,7 @@ class CongestionSession(Intervals["list[Congestion]"], KernelSession):
         self._before = after
         return sorted(found, key=lambda one: (one.changes, one.ip, one.laddr, one.lport, one.raddr, one.rport))
 
+    @while_open
     def lasted(self) -> dict[str, Histogram]:
         """How long states lasted that ended since the last call of this method (or since the session began), in µs, by
         state. The maximum isn't kept: it is the last bucket's bound."""
@@ -114,8 +123,6 @@ class CongestionSession(Intervals["list[Congestion]"], KernelSession):
         return found
 
     def _open_map(self, name: str) -> Any:
-        if self._closed:
-            raise StateError("the session is closed")
         return self._events.object.maps[name]
 
 

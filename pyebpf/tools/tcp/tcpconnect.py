@@ -8,6 +8,7 @@ from typing import Optional
 
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.scope import scope_of
+from pyebpf.tools.stream import Reader
 from pyebpf.tools.tcp import connects
 from pyebpf.tools.tcp.connects import Connect, shown_error
 from pyebpf.tools.tcp.dns import Names
@@ -36,8 +37,8 @@ class ConnectSession(EventSession[Connect]):
 
         super().__init__(events, decode)  # type: ignore[arg-type]  # see _drain
 
-    def _drain(self) -> Iterator[Connect]:
-        return (event for event in super()._drain() if event is not None)
+    def _drain(self, reader: Reader) -> Iterator[Connect]:
+        return (event for event in super()._drain(reader) if event is not None)
 
 
 def tcpconnect(

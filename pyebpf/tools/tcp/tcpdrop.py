@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from pyebpf.core import kernel
 from pyebpf.core.object import Object
 from pyebpf.tools.events import EventSession, KernelEvents, Need
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.tcp.owners import NEEDS as _OWNERS
 from pyebpf.tools.tcp.owners import owner_of
@@ -65,6 +66,10 @@ class Drop(NamedTuple):
     stack: tuple[str, ...]
     stack_cut: bool
     stack_error: Optional[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
 
 
 def tcpdrop(

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from pyebpf.core.object import Object
 from pyebpf.errors import Unsupported
 from pyebpf.tools.events import EventSession, KernelEvents, Need
+from pyebpf.tools.lifetime import while_open
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.tcp.owners import NEEDS as _OWNERS
 from pyebpf.tools.tcp.owners import owner_of
@@ -58,6 +60,10 @@ class Retransmit(NamedTuple):
     errno: int
     netns: int
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
+
 
 class FlowCount(NamedTuple):
     """How often segments of a connection were sent again. Attributes as `Retransmit`'s; retransmits: how often."""
@@ -71,13 +77,17 @@ class FlowCount(NamedTuple):
     netns: int
     retransmits: int
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
+
 
 class RetransmitSession(EventSession[Retransmit]):
     """Yields retransmits as they happen, or only counts them."""
 
+    @while_open
     def counts(self) -> list[FlowCount]:
         """With ``count=True``: retransmits by connection since the session began, the fewest first."""
-        self._require_open()
         found = []
         for key, number in self._events.object.maps["counts"].items():
             ip, local, remote = addresses(key.flow)

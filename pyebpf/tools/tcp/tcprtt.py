@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from collections.abc import Iterable
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from pyebpf.core.object import Object
-from pyebpf.errors import StateError, TargetError
+from pyebpf.errors import TargetError
 from pyebpf.tools.events import KernelEvents, KernelSession, Need
 from pyebpf.tools.histogram import BUCKETS, Histogram, highest
 from pyebpf.tools.intervals import Intervals
+from pyebpf.tools.lifetime import while_open
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.tcp.owners import NEEDS as _OWNERS
 from pyebpf.tools.tool import Option, Tool
@@ -33,6 +34,15 @@ class RoundTrips(NamedTuple):
     address: Optional[str]
     histogram: Histogram
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        one = self.histogram
+        return {
+            "address": self.address, "count": one.count, "total_us": one.total, "average_us": round(one.average, 1),
+            **{f"p{share}_us": round(one.percentile(share)) for share in (50, 90, 99)},
+            "buckets": [{"low": row.low, "high": row.high, "count": row.calls} for row in one.rows()],
+        }  # fmt: skip
+
 
 class RttSession(Intervals["list[RoundTrips]"], KernelSession):
     """Looks at round-trip times while it is open. Counters live in the kernel and are never reset."""
@@ -42,17 +52,17 @@ class RttSession(Intervals["list[RoundTrips]"], KernelSession):
         self._before: dict[Optional[str], tuple[int, tuple[int, ...]]] = {}
 
     def _rows(self) -> dict[Optional[str], tuple[int, tuple[int, ...]]]:
-        if self._closed:
-            raise StateError("the session is closed")
         return {
             _address(key.address, key.family): (value.total, value.buckets[:BUCKETS])
             for key, value in self._events.object.maps["rtts"].items()
         }
 
+    @while_open
     def snapshot(self) -> list[RoundTrips]:
         """Since the session began, by address."""
         return _sorted((address, total, buckets) for address, (total, buckets) in self._rows().items())
 
+    @while_open
     def interval(self) -> list[RoundTrips]:
         """Since the last call of this method (or since the session began), by address."""
         rows, found = self._rows(), []

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from pyebpf.core.object import Object
 from pyebpf.tools.events import EventSession, KernelEvents, Need
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.tcp.owners import NEEDS as OWNER_NEEDS
 from pyebpf.tools.tcp.owners import owner_of
@@ -63,6 +64,10 @@ class Change(NamedTuple):
     duration: Optional[int]
     observed: Optional[int]
     netns: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
 
 
 def tcpstates(

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyebpf.core.object import Object
-from pyebpf.errors import StateError
 from pyebpf.tools.events import KernelEvents, KernelSession
 from pyebpf.tools.intervals import Intervals
+from pyebpf.tools.lifetime import while_open
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.tcp.sent import SENDS, notes_of
 from pyebpf.tools.tcp.subnets import Subnet, parse_subnets
@@ -32,6 +33,10 @@ class SubnetBytes(NamedTuple):
     subnet: str
     bytes: int
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
+
 
 class SubnetSession(Intervals["list[SubnetBytes]"], KernelSession):
     """Counts what is sent to subnets while it is open. The counters are never reset, so nothing is lost.
@@ -46,18 +51,18 @@ class SubnetSession(Intervals["list[SubnetBytes]"], KernelSession):
         self._counters = events.object.maps["bytes_sent"]
         self._before = [0] * len(subnets)
 
+    @while_open
     def interval(self) -> list[SubnetBytes]:
         """What was sent since the last call of this method (or since the session began), most first."""
         before, self._before = self._before, self._totals()
         return self._ranked([now - then for now, then in zip(self._before, before)])
 
+    @while_open
     def snapshot(self) -> list[SubnetBytes]:
         """What was sent since the session began, most first."""
         return self._ranked(self._totals())
 
     def _totals(self) -> list[int]:
-        if self._closed:
-            raise StateError("the session is closed")
         with memoryview(self._counters.memory()) as memory, memory.cast("Q") as words:
             return words[: len(self.subnets)].tolist()
 

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyebpf.core.hooks import iterate
 from pyebpf.core.object import Object
-from pyebpf.errors import StateError
 from pyebpf.tools.events import KernelEvents, KernelSession, Need
 from pyebpf.tools.histogram import BUCKETS, Histogram, highest
 from pyebpf.tools.intervals import Intervals
+from pyebpf.tools.lifetime import while_open
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.tcp.owners import NEEDS as _OWNERS
 from pyebpf.tools.text import addresses
@@ -36,6 +37,12 @@ class Backlog(NamedTuple):
     limit: int
     histogram: Histogram
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        one = self.histogram
+        buckets = [{"low": row.low, "high": row.high, "count": row.calls} for row in one.rows()]
+        return {"limit": self.limit, "count": one.count, "total": one.total, "buckets": buckets}
+
 
 class TurnedAway(NamedTuple):
     """What a listener dropped: SYNs and last ACKs of handshakes, as its queue was full, or for want of memory.
@@ -54,6 +61,10 @@ class TurnedAway(NamedTuple):
     netns: int
     packets: int
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
+
 
 class Backlogs(NamedTuple):
     """What was seen of accept queues.
@@ -66,6 +77,10 @@ class Backlogs(NamedTuple):
     backlogs: list[Backlog]
     turned_away: list[TurnedAway]
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return as_dict(self)
+
 
 class BacklogSession(Intervals[Backlogs], KernelSession):
     """Looks at accept queues while it is open. Counters live in the kernel and are never reset."""
@@ -75,10 +90,9 @@ class BacklogSession(Intervals[Backlogs], KernelSession):
         self._before: dict[int, tuple[int, tuple[int, ...]]] = {}
         self._dropped_before: dict[int, int] = {}
 
+    @while_open
     def interval(self) -> Backlogs:
         """Since the last call of this method (or since the session began)."""
-        if self._closed:
-            raise StateError("the session is closed")
         obj = self._events.object
         rows = {limit: (value.total, value.buckets[:BUCKETS]) for limit, value in obj.maps["backlogs"].items()}
         backlogs = []

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyebpf.core.map import Map
-from pyebpf.errors import StateError
 from pyebpf.tools.events import KernelEvents, KernelSession, Need
 from pyebpf.tools.intervals import Intervals
+from pyebpf.tools.lifetime import while_open
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.tcp.sent import SENDS, notes_of
 from pyebpf.tools.text import addresses
@@ -47,6 +48,10 @@ class Traffic(NamedTuple):
     rx_bytes: int
     netns: int
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
+
 
 class TrafficSession(Intervals["list[Traffic]"], KernelSession):
     """Counts what processes send and receive while it is open."""
@@ -57,10 +62,9 @@ class TrafficSession(Intervals["list[Traffic]"], KernelSession):
         self._current: Map = maps["current"]
         self._tables = [maps["uses_odd"], maps["uses_even"]]  # the empty one, and the one in use
 
+    @while_open
     def interval(self) -> list[Traffic]:
         """What was sent and received since the last call of this method (or since the session began), most first."""
-        if self._closed:
-            raise StateError("the session is closed")
         empty, used = self._tables
         self._current[0] = empty.fd.to_bytes(4, "little")  # returns when no program uses the other any more
         self._tables = [used, empty]

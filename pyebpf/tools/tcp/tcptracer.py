@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from pyebpf.tools.events import EventSession, KernelEvents, Need
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
 from pyebpf.tools.tcp.tcpaccept import ACCEPT_NEEDS
 from pyebpf.tools.text import addresses
@@ -51,6 +52,10 @@ class Traced(NamedTuple):
     netns: int
     errno: int
     error: Optional[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` has them."""
+        return as_dict(self)
 
 
 def tcptracer(
