@@ -53,13 +53,34 @@ def unpack(packages: Sequence[str], suite: str, to: Path) -> None:
     Raises:
         Unavailable: there are no such packages, or no mirror within reach.
     """
+    with _apt(suite, "deb") as (scratch, apt):
+        run([*apt, "download", *packages], cwd=scratch)
+        to.mkdir(parents=True, exist_ok=True)
+        for package in scratch.glob("*.deb"):
+            run(["dpkg", "-x", str(package), str(to)])
+
+
+def source(packages: Sequence[str], suite: str, to: Path) -> None:
+    """Fetches the source packages of a Debian suite into a folder, as they are (dpkg-source unpacks them).
+
+    Raises:
+        Unavailable: there are no such packages, or no mirror within reach.
+    """
+    to.mkdir(parents=True, exist_ok=True)
+    with _apt(suite, "deb-src") as (_, apt):
+        run([*apt, "source", "--download-only", *packages], cwd=to)
+
+
+@contextlib.contextmanager
+def _apt(suite: str, kind: str) -> Iterator[tuple[Path, list[str]]]:
+    """A folder of its own for a while, and apt-get with the package lists of a suite in it."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         (scratch / "lists" / "partial").mkdir(parents=True)
         (scratch / "archives" / "partial").mkdir(parents=True)
         (scratch / "status").touch()
         signed_by = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
-        (scratch / "sources.list").write_text(f"deb {signed_by} {mirror()} {suite} main\n")
+        (scratch / "sources.list").write_text(f"{kind} {signed_by} {mirror()} {suite} main\n")
         settings = {
             "Dir::State::Lists": scratch / "lists",
             "Dir::State::status": scratch / "status",
@@ -68,13 +89,12 @@ def unpack(packages: Sequence[str], suite: str, to: Path) -> None:
             "Dir::Etc::sourceparts": "/nonexistent",
             "Acquire::Languages": "none",
             "APT::Sandbox::User": "root",
+            "Acquire::Check-Valid-Until": "false",  # a mirror may lag behind
         }
         options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-        run(["apt-get", "-qq", *options, "update"])
-        run(["apt-get", "-qq", *options, "download", *packages], cwd=scratch)
-        to.mkdir(parents=True, exist_ok=True)
-        for package in scratch.glob("*.deb"):
-            run(["dpkg", "-x", str(package), str(to)])
+        apt = ["apt-get", "-qq", *options]
+        run([*apt, "update"])
+        yield scratch, apt
 
 
 def mirror() -> str:
