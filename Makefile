@@ -3,6 +3,9 @@
 # make demo      shows the tools at work on the bundled samples (takes under two minutes)
 # make test      lints, then runs the tests against the built wheel
 # make wheel     dist/*.whl and dist/*.tar.gz
+# make docs      build/site, the documentation as a site
+# make hosts     docs/support.md: what works on which hosts, tried on all of them that can be had (15 minutes, root)
+# make libbpf-wheel  build/libbpf/*.whl: libbpf itself, for hosts where nothing may be installed
 # make examples  compiles examples/, leaving out the languages whose compiler is not here
 # make lint      ruff and mypy
 # make clean     removes what the others made
@@ -14,11 +17,13 @@ export PYTHON
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: build demo test wheel examples lint clean FORCE
+.PHONY: build demo test wheel docs hosts libbpf-wheel examples lint clean FORCE
 
 BUILD_TOOLS = 'setuptools>=77' wheel 'cffi>=2.0'
 LINT_TOOLS = ruff mypy
-TEST_TOOLS = pytest hypothesis iced-x86 mypy 'setuptools>=77'
+TEST_TOOLS = pytest hypothesis iced-x86 mypy 'setuptools>=77' wheel pyte prometheus_client opentelemetry-sdk \
+	opentelemetry-exporter-otlp-proto-http
+DOCS_TOOLS = mkdocs-material mkdocstrings-python ruff
 
 PIP = -m pip --disable-pip-version-check --quiet
 
@@ -38,6 +43,10 @@ build/.deps: .ci/install-deps
 build/.deps-test: .ci/install-deps
 	.ci/install-deps --test
 	@mkdir -p build && touch $@
+
+build/.deps-hosts: build/.deps-test
+	.ci/install-deps --hosts
+	@touch $@
 
 # --- wheel and sdist -------------------------------------------------------------------------------------------------
 build/venv/.tools: build/.deps
@@ -83,22 +92,41 @@ build/venv/.lint-tools: build/venv/.tools
 	@touch $@
 
 lint: build/venv/.lint-tools
-	build/venv/bin/ruff check $(wildcard build.py setup.py pyebpf tests benchmarks)
+	build/venv/bin/ruff check .
 	build/venv/bin/mypy --strict -p pyebpf
 
 # PYTEST_ARGS="-k frames -x" for a part of it
-test: build/.deps-test build lint .venv-test/.installed
+test: build/.deps-test build lint build/docs-venv/.tools .venv-test/.installed
 	.ci/test .venv-test $(PYTEST_ARGS)
 
 demo: build
 	examples/demo
+
+# --- documentation, and what is tried only now and then --------------------------------------------------------------
+build/docs-venv/.tools: build/.deps
+	$(PYTHON) -m venv build/docs-venv
+	build/docs-venv/bin/python $(PIP) install $(DOCS_TOOLS)
+	@touch $@
+
+docs: build/docs-venv/.tools
+	NO_MKDOCS_2_WARNING=1 build/docs-venv/bin/mkdocs build --strict --quiet -f .ci/mkdocs.yml
+	@echo "built: build/site/index.html"
+
+libbpf-wheel: build/venv/.tools build/.deps-hosts
+	build/venv/bin/python .ci/libbpf/build.py build/libbpf
+
+hosts: build/.deps-hosts .venv-test/.installed
+	rm -rf build/libbpf
+	build/venv/bin/python .ci/libbpf/build.py build/libbpf
+	CC=musl-gcc build/venv/bin/python .ci/libbpf/build.py build/libbpf
+	.venv-test/bin/python tests/hosts/run.py dist/*.whl build/libbpf/*.whl
 
 # --- examples --------------------------------------------------------------------------------------------------------
 examples:
 	examples/build
 
 clean:
-	rm -rf .venv .venv-test dist build/venv build/lib build/bdist.* build/demo build/.[a-z]*
+	rm -rf .venv .venv-test dist build/venv build/docs-venv build/site build/lib build/bdist.* build/demo build/.[a-z]*
 	rm -rf pyebpf/objects pyebpf/core/_libbpf.py *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find pyebpf tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 	examples/build --clean
