@@ -30,6 +30,8 @@ sys.path.insert(0, str(ROOT))  # this source's pyebpf, whatever else is installe
 from pyebpf.build import ARCHITECTURES, object_of  # noqa: E402
 from pyebpf.errors import CompileError, Error  # noqa: E402
 
+sys.path.remove(str(ROOT))  # a test that imports this has another pyebpf
+
 CDEF = ROOT / "pyebpf" / "core" / "libbpf.cdef.h"
 ANY = "any"  # where an object goes that is the same for every architecture
 

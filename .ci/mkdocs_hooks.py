@@ -142,7 +142,8 @@ def _reference() -> dict[str, str]:
         "snoop": _verbs("System", _INTRODUCTIONS["snoop"], snoop),
         "aio": "\n".join([_INTRODUCTIONS["aio"], sessions, "## Verbs\n", "| | the same as |", "|---|---|", *aio]),
         "object": _sections("Object", _INTRODUCTIONS["object"], {"": [f"core.{module}" for module in _OBJECT]})
-        + "".join("\n" + _entry(f"pyebpf.build.{name}", 2) for name in ("compile", "host")),
+        + "\n## Building { #pyebpf.build }\n\n"
+        + "\n".join(_entry(path, 3) for path in ("pyebpf.build.compile", "pyebpf.build.host", *_classes("build"))),
         "export": _sections("Export", _INTRODUCTIONS["export"], {"": [f"export.{module}" for module in _EXPORT]})
         + "\n" + _entry("pyebpf.export.metrics.families", 2),
         "errors": _sections("Errors", _INTRODUCTIONS["errors"], {"": ["errors"]}),

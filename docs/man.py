@@ -22,6 +22,8 @@ from pyebpf import __version__  # noqa: E402
 from pyebpf.cli import main as command  # noqa: E402
 from pyebpf.cli.completion import parser_of  # noqa: E402
 
+sys.path.remove(str(ROOT))
+
 _EXIT_STATUS = (
     ("0", "traced, also when ended by Ctrl-C, SIGTERM, a duration or a closed pipe"),
     ("1", "an error while tracing"),

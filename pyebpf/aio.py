@@ -21,6 +21,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import pyebpf
+from pyebpf.core.unique import not_copied
 from pyebpf.errors import StateError
 from pyebpf.tools.intervals import Intervals
 from pyebpf.tools.lifetime import Lifetime
@@ -109,6 +110,8 @@ class AsyncSession(Generic[_Session]):
         except asyncio.CancelledError:
             self._abandon(opening)
             raise
+        if self._session is None:
+            raise StateError("the session was closed while it was opened", hint="call the verb again for another")
         return self
 
     def _open(self) -> None:
@@ -130,12 +133,15 @@ class AsyncSession(Generic[_Session]):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    __reduce__ = not_copied
+
     async def close(self) -> None:
         """Detaches and lets go of everything; whoever iterates over it, in another task, comes to an end.
 
         For the loop's own thread. Safe to call twice. Cancelled, it goes on in the background.
         """
-        self._closed = True
+        with self._handing_over:  # else what is being opened could be handed over unseen
+            self._closed = True
         self._unwatch()
         self._wake()
         if self._session is not None:

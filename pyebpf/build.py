@@ -151,7 +151,7 @@ def compile(
     path = os.fspath(source)
     target = os.fspath(output) if output is not None else os.path.splitext(path)[0] + ".o"
     if not os.path.isfile(path):
-        raise TargetNotFound(f"{path}: no such file")
+        raise TargetNotFound(f"{path}: {'not a regular file' if os.path.exists(path) else 'no such file'}")
     if os.path.exists(target) and os.path.samefile(path, target):
         raise TargetError(f"{target} is the source itself")
     folders = [os.path.abspath(folder) for folder in [*include, *include_dirs()]]
@@ -169,6 +169,8 @@ def compile(
             file.write(image)
         os.replace(part, target)
     except OSError as error:
+        if os.path.exists(part):
+            os.unlink(part)
         raise TargetError(f"can't write {target}: {error.strerror}") from None
     return examine(image)._replace(path=target, arch=arch, warnings=said)
 
@@ -197,7 +199,7 @@ def object_of(source: str, arch: str, *more: str, slim: bool = False, folder: st
                 )  # fmt: skip
             return done.stderr
 
-        said = run(clang, *flags(arch), *more, "-c", source, "-o", target)
+        said = run(clang, *flags(arch), *more, "-x", "c", "-c", source, "-o", target)
         try:
             run(find_tool("PYEBPF_LLVM_STRIP", "llvm-strip"), "-g", target)  # keeps .BTF, drops DWARF
         except Unsupported:

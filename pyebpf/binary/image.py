@@ -397,14 +397,15 @@ class Image:
 
     def boundary(self, vaddr: int) -> bool:
         """Does an instruction begin at ``vaddr``? False also when that can't be known."""
-        start = self._function_start(vaddr)
+        start = self.function_start(vaddr)
         if start is None or not self.elf.is_executable(vaddr) or vaddr - start >= _MAX_DECODED:
             return False
         from .disasm import is_boundary
 
         return is_boundary(self.elf.machine, self.elf.read(start, vaddr - start + 1), start, vaddr)
 
-    def _function_start(self, vaddr: int) -> int | None:
+    def function_start(self, vaddr: int) -> int | None:
+        """Where the function that holds the address ``vaddr`` begins, also if only its unwinding is known; or None."""
         if self.is_go_text(vaddr):
             function = self.go.at(vaddr) if self.go is not None else None
             return None if function is None else function.address

@@ -115,10 +115,9 @@ def _map(one: build.Map) -> str:
 def _usage(built: build.Built) -> list[str]:
     """Python that loads it."""
     out = [f'with pyebpf.Object.open("{os.path.basename(built.path)}") as obj:', "    obj.load()"]
-    by_hand = [(name, _UNPLACED[section.rstrip("/")]) for name, section in built.programs.items()
-               if section.rstrip("/") in _UNPLACED]  # fmt: skip
+    by_hand = [(name, way) for name, section in built.programs.items() for way in [_by_hand(section)] if way]
     for name, way in by_hand:
-        out.append(f'    obj.programs["{name}"].attach_{way}("/path/of/program", "function")')
+        out.append(f'    obj.programs["{name}"].attach_{way}')
     if len(by_hand) < len(built.programs):
         out.append("    obj.attach()")
     reader = next((one for one in built.maps if one.kind in ("ringbuf", "perf_event_array")), None)
@@ -128,5 +127,18 @@ def _usage(built: build.Built) -> list[str]:
     return out
 
 
-_UNPLACED = {"uprobe": "uprobe", "uretprobe": "uretprobe", "uprobe.s": "uprobe", "uretprobe.s": "uretprobe",
-             "uprobe.multi": "uprobe_multi", "uretprobe.multi": "uprobe_multi"}  # fmt: skip
+_FUNCTION = '("/path/of/program", "function")'
+# How a program is attached whose section doesn't say where.
+_WAYS = {
+    "uprobe": f"uprobe{_FUNCTION}", "uretprobe": f"uretprobe{_FUNCTION}", "perf_event": "perf_event()",
+    **dict.fromkeys(("uprobe.multi", "uretprobe.multi", "uprobe.session"), f"uprobe_multi{_FUNCTION}"),
+    "usdt": 'usdt("/path/of/program", "provider", "name")', "xdp": 'xdp("eth0")', "raw_tp": 'raw_tracepoint("name")',
+    "kprobe": 'kprobe("function")', "kretprobe": 'kretprobe("function")', "tp": 'tracepoint("category", "name")',
+}  # fmt: skip
+
+
+def _by_hand(section: str) -> str:
+    kind, _, place = section.partition("/")
+    if kind.startswith("cgroup"):
+        return 'cgroup("/sys/fs/cgroup/GROUP")'
+    return "" if place else _WAYS.get(kind[:-2] if kind.endswith(".s") else kind, "")

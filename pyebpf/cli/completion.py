@@ -125,6 +125,7 @@ _pyebpf() {
         mapfile -t found < <("${COMP_WORDS[0]}" completion --functions "$word" 2>/dev/null)
         for ((i = 0; i < ${#found[@]}; i++)); do
             one=${found[i]}
+            [[ -n $quote && $one == *[\\'\\"\\$\\`\\\\!]* ]] && continue  # a name may hold a command
             if [[ -z $quote ]]; then
                 [[ $COMP_WORDBREAKS == *:* ]] && one=${one#"${word%"${word##*:}"}"}
                 printf -v one %q "$one"

@@ -77,7 +77,8 @@ def _replace(path: str, text: str) -> str:
         os.rename(beside, path)
     except OSError as error:
         try:
-            os.unlink(beside)
+            if not isinstance(error, FileExistsError):  # which is another's
+                os.unlink(beside)
         except OSError:
             pass
         return error.strerror or str(error)

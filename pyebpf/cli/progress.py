@@ -39,14 +39,17 @@ class Progress:
             and os.environ.get("TERM", "dumb") != "dumb"
         )
         targets = getattr(arguments, "targets", None) or ()
-        self._of = f' for "{safe(targets[0][:60])}"' if targets else ""
+        self._of = f' for "{safe(targets[0])[:40]}"' if targets else ""  # in 80 columns: a longer line can't be erased
 
     def __enter__(self) -> None:
         if self._wanted:
             self._over, self._ended = allocate_lock(), allocate_lock()
             self._over.acquire()
             self._ended.acquire()
-            start_new_thread(self._run, (get_ident(),))
+            try:
+                start_new_thread(self._run, (get_ident(),))
+            except RuntimeError:  # no more threads may be
+                self._wanted = False
 
     def __exit__(self, *_: Any) -> None:
         if self._wanted:

@@ -79,14 +79,17 @@ class Screen:
 
     def close(self) -> None:
         """Leaves the last frame, gives the cursor back."""
-        for number in (signal.SIGWINCH, signal.SIGTSTP, signal.SIGQUIT):
-            signal.signal(number, signal.SIG_DFL)
-        self._watch.last_words = b""
         if self._begun:
             self._write(f"\r\n{_SHOW}")
+        self._watch.last_words = b""
+        for number in (signal.SIGWINCH, signal.SIGTSTP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
 
     def _size(self) -> tuple[int, int]:
-        columns, rows = os.get_terminal_size(self._fd)
+        try:
+            columns, rows = os.get_terminal_size(self._fd)
+        except OSError:  # the terminal is gone
+            columns = rows = 0
         return columns or 80, rows or 24
 
     def _redraw(self) -> None:

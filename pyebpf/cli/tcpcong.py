@@ -11,7 +11,7 @@ from functools import partial
 from pyebpf.cli import events, options
 from pyebpf.cli.tracing import write
 from pyebpf.output import histogram as drawing
-from pyebpf.tools.histogram import Histogram
+from pyebpf.tools.histogram import Histogram, plain_rows
 from pyebpf.tools.tcp.tcpcong import TOOL, Congestion, CongestionSession
 from pyebpf.tools.text import endpoint
 
@@ -101,5 +101,5 @@ def _emit(run: events.EventRun, session: CongestionSession, dist: bool) -> None:
         run.emit(TOOL.kind, time=now, **one.as_dict())
     if dist:
         for state, histogram in session.lasted().items():
-            buckets = [{"low": row.low, "high": row.high, "count": row.calls} for row in histogram.rows()]
-            run.emit("lasted", time=now, state=state, count=histogram.count, total_us=histogram.total, buckets=buckets)
+            run.emit("lasted", time=now, state=state, count=histogram.count, total_us=histogram.total,
+                     buckets=plain_rows(histogram))  # fmt: skip

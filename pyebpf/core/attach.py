@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import struct
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,10 @@ _EVENTS = {
 }  # fmt: skip
 _XDP_MODES = {"": 0, "skb": 2, "drv": 4, "hw": 8}  # XDP_FLAGS_…, linux/if_link.h
 # Sections of programs that are attached by what they were loaded for.
-_TRACING = ("tp_btf", "fentry", "fexit", "fmod_ret", "lsm", "lsm_cgroup", "freplace")
+_TRACING = ("tp_btf", "fentry", "fexit", "fmod_ret", "lsm", "freplace")
+# Others that libbpf attaches; those it doesn't know how to, e.g. "cgroup/connect4", say no place.
+_BY_LIBBPF = ("kprobe.multi", "kretprobe.multi", "kprobe.session", "ksyscall", "kretsyscall")
+_OF_A_MAP = ("bpf_map_elem", "bpf_sk_storage_map", "sockmap")  # iterators that go through one
 
 
 def by_section(program: Program) -> Link | None:
@@ -46,19 +50,26 @@ def by_section(program: Program) -> Link | None:
         category, slash, name = place.partition("/")
         return tracepoint(program, category, name, 0) if slash else None
     if plain in ("kprobe", "kretprobe"):
-        function, _, offset = place.partition("+")
-        return kprobe(program, function, int(offset or "0", 0), 0, plain == "kretprobe") if place else None
+        function, offset = split_offset(place)
+        return kprobe(program, function, offset, 0, plain == "kretprobe") if place else None
     if plain == "iter":
-        return iterator(program, None) if place else None
+        return iterator(program, None) if place and place not in _OF_A_MAP else None
     with program.owner.lock:
-        program.owner._require_loaded(f"program {program.name}: attach")
+        _ = program.fd
         pointer = libbpf.lib().bpf_program__attach(program.pointer)
         number = libbpf.ffi.errno
         if pointer == libbpf.ffi.NULL:
-            if number in (errno.EOPNOTSUPP, 524):
+            if number in (errno.EOPNOTSUPP, 524) and not (place and plain in _BY_LIBBPF):
                 return None
             raise failure(-number, _what(program, program.section))
         return Link(program, f"{program.name} at {program.section}", pointers=[pointer])
+
+
+def split_offset(place: str) -> tuple[str, int]:
+    """What a section says of a place in a function: "NAME" or "NAME+OFFSET"."""
+    match = re.fullmatch(r"(?s)(.*?)(?:\+(0x[0-9a-fA-F]+|[0-9]+))?", place)
+    assert match is not None
+    return match[1], int(match[2] or "0", 0)
 
 
 def _what(program: Program, place: str) -> str:
@@ -105,10 +116,10 @@ def tracepoint(program: Program, category: str, name: str, cookie: int) -> Link:
         return _on_events(program, fd, [bpf.open_tracepoint_event(number)], place, cookie)
 
 
-def checked_cookie(cookie: int) -> int:
-    """An attach cookie. Raises BadValue: it has no 64 bits."""
+def checked_cookie(cookie: int, what: str = "a cookie") -> int:
+    """An attach cookie, or something else. Raises BadValue: it has no 64 bits."""
     if not isinstance(cookie, int) or not 0 <= cookie < 1 << 64:
-        raise BadValue(f"a cookie is an integer of 64 bits, got {cookie!r}")
+        raise BadValue(f"{what} is an integer of 64 bits, got {cookie!r}")
     return cookie
 
 
@@ -148,6 +159,7 @@ def _refused(program: Program, place: str, number: int, cookie: int) -> Exceptio
 
 
 def kprobe(program: Program, function: str, offset: int, cookie: int, on_return: bool) -> Link:
+    checked_cookie(offset, "an offset")
     place = f"{function}{f'+{offset:#x}' if offset else ''}{' return' if on_return else ''}"
     with program.owner.lock:
         _ = program.fd
@@ -230,6 +242,9 @@ def perf_event(
                                       hint="cpu-clock works everywhere")  # fmt: skip
                 if opened == -errno.ESRCH:
                     raise TargetNotFound(f"process {pid} is gone")
+                if opened == -errno.EINVAL and period is None:
+                    raise AttachError(f"{_what(program, event)}: {amount} samples a second are too many", errno=-opened,
+                                      hint="sysctl kernel.perf_event_max_sample_rate has the limit")  # fmt: skip
                 raise failure(opened, _what(program, event))
         if not events:
             raise TargetNotFound(f"process {pid} is gone")
@@ -246,24 +261,27 @@ def online_cpus() -> list[int]:
 def iterator(program: Program, over: Map | None) -> Link:
     with program.owner.lock:
         place = f"map {over.name}" if over is not None else program.section
-        return made(program, bpf.link_iterator(program.fd, -1 if over is None else over.fd), place)
+        code = bpf.link_iterator(program.fd, -1 if over is None else over.fd)
+        if code == -errno.EBADF and over is None:
+            raise AttachError(f"{_what(program, place)}: it goes through a map", errno=errno.EBADF,
+                              hint='say which: attach_iter(obj.maps["NAME"])')  # fmt: skip
+        return made(program, code, place)
 
 
 def xdp(program: Program, interface: str | int, mode: str) -> Link:
     if mode not in _XDP_MODES:
         raise BadValue(f"an XDP mode is one of {', '.join(filter(None, _XDP_MODES))}, got {mode!r}")
-    index = interface
-    if isinstance(interface, str):
-        import socket
+    import socket
 
-        try:
-            index = socket.if_nametoindex(interface)
-        except OSError:
-            close = tuple(name for _, name in socket.if_nameindex())
-            raise TargetNotFound(f"there is no network interface {interface!r}; there is {', '.join(close)}",
-                                 close_matches=close[:3]) from None  # fmt: skip
+    try:
+        index = socket.if_nametoindex(interface) if isinstance(interface, str) else interface
+        socket.if_indextoname(index)
+    except (OSError, OverflowError):
+        close = tuple(name for _, name in socket.if_nameindex())
+        raise TargetNotFound(f"there is no network interface {interface!r}; there is {', '.join(close)}",
+                             close_matches=close[:3]) from None  # fmt: skip
     with program.owner.lock:
-        code = bpf.create_link(program.fd, int(index), bpf.XDP, _XDP_MODES[mode])
+        code = bpf.create_link(program.fd, index, bpf.XDP, _XDP_MODES[mode])
         place = f"interface {interface}"
         if code == -errno.EBUSY:
             raise AttachError(f"{_what(program, place)}: another XDP program is attached there", errno=errno.EBUSY)
@@ -278,7 +296,7 @@ def folder(program: Program, place: str | int, kind: str) -> Link:
     with program.owner.lock:
         program_fd = program.fd
         try:
-            fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC) if isinstance(place, str) else os.dup(place)
+            fd = os.dup(place) if isinstance(place, int) else os.open(place, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise TargetNotFound(f"{kind} {place}: {error.strerror}") from None
         try:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pyebpf.core import bpf, libbpf
+from pyebpf.core.unique import not_copied
 from pyebpf.errors import BadValue, StateError, Unsupported
 
 if TYPE_CHECKING:
@@ -56,9 +57,12 @@ class Link:
         from pyebpf.core import pins
 
         fd = pins.get(path)
-        if pins.kind_of(fd) != "link":
+        try:
+            if pins.kind_of(fd) != "link":
+                raise BadValue(f"what is pinned at {path} is no link")
+        except BaseException:
             os.close(fd)
-            raise BadValue(f"what is pinned at {path} is no link")
+            raise
         link = cls(None, path, [fd])
         link._path = path
         return link
@@ -115,7 +119,8 @@ class Link:
         Raises:
             Unsupported: this kind of link can't (control groups, XDP, network namespaces can).
         """
-        code = bpf.bpf(bpf.LINK_UPDATE, struct.pack("<IIII", self.fd, program.fd, 0, 0))
+        with self._lock:
+            code = bpf.bpf(bpf.LINK_UPDATE, struct.pack("<IIII", self.fd, program.fd, 0, 0))
         if code in (-errno.EINVAL, -errno.EOPNOTSUPP, -524):
             raise Unsupported(f"{self.name}: links of this kind can't change programs", feature="link update")
         libbpf.check(code, f"{self.name}: changing the program")
@@ -135,7 +140,9 @@ class Link:
         """
         from pyebpf.core.hooks import read_iterator
 
-        output = read_iterator(self.fd, self.name)
+        with self._lock:
+            run = bpf.create_iterator(self.fd)
+        output = read_iterator(run, self.name)
         if type is None:
             return output
         if self._program is None:
@@ -151,9 +158,8 @@ class Link:
             if not self._open:
                 return
             self._open = False
-            for pointer in self._pointers:
-                libbpf.lib().bpf_link__destroy(pointer)
-            fds, self._fds, self._pointers = self._fds, [], []
+            fds, pointers, self._fds, self._pointers = self._fds, self._pointers, [], []
+            bpf.close_all(pointers, libbpf.lib().bpf_link__destroy)
             bpf.close_all(fds)
             if self._program is not None and self in self._program.owner._links:
                 self._program.owner._links.remove(self)
@@ -165,3 +171,5 @@ class Link:
 
     def __exit__(self, *_: object) -> None:
         self.detach()
+
+    __reduce__ = not_copied

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pyebpf.core import libbpf
@@ -326,17 +326,25 @@ def enable_perf_event(event_fd: int) -> None:
     fcntl.ioctl(event_fd, _PERF_EVENT_IOC_ENABLE, 0)
 
 
+def unmap(mapping: Any) -> None:
+    """Closes an `mmap.mmap`; if somebody still holds a view of it, the memory goes with the last view."""
+    try:
+        mapping.close()
+    except BufferError:
+        pass
+
+
 _CLOSERS = 32
 
 
-def close_all(fds: Sequence[int]) -> None:
+def close_all(fds: Sequence[Any], close: Callable[[Any], object] = os.close) -> None:
     """Closes links and perf events. Each close waits for the kernel, up to 100 ms, so many are closed side by side.
 
     Plain threads: concurrent.futures imports twenty modules, just when a tool is about to end.
     """
     if len(fds) <= 2:
         for fd in fds:
-            os.close(fd)
+            close(fd)
         return
     from _thread import allocate_lock, start_new_thread
 
@@ -346,7 +354,7 @@ def close_all(fds: Sequence[int]) -> None:
     def work(done: Any) -> None:
         try:
             while left:
-                os.close(left.pop())
+                close(left.pop())
         except IndexError:  # another thread took the last one
             pass
         finally:
@@ -362,6 +370,6 @@ def close_all(fds: Sequence[int]) -> None:
         running.append(done)
     if not running:
         for fd in left:
-            os.close(fd)
+            close(fd)
     for done in running:
         done.acquire()

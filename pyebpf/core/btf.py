@@ -10,9 +10,10 @@ from __future__ import annotations
 import struct
 from collections import namedtuple
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from pyebpf.errors import BadValue, BinaryError, NoSuchName
+from pyebpf.core.layout import Layout, Shape, scalar
+from pyebpf.errors import BinaryError, NoSuchName
 
 _MAGIC = 0xEB9F
 
@@ -27,123 +28,28 @@ TRAILER = {
     _VAR: (4, 0), _DATASEC: (0, 12), _FLOAT: (0, 0), _DECL_TAG: (4, 0), _TYPE_TAG: (0, 0), ENUM64: (0, 12),
 }  # fmt: skip
 
-_NUMBERS = frozenset("BbHhIiQq")  # codes for `struct` that check an int themselves
 _MOST_WORDS = 1 << 24  # bytes of an array of integers
 _INTEGER_CODES = {(1, False): "B", (1, True): "b", (2, False): "H", (2, True): "h", (4, False): "I", (4, True): "i",
                   (8, False): "Q", (8, True): "q"}  # fmt: skip
 
 
-class _Type(NamedTuple):
-    kind: int
-    name: str
-    size_or_type: int
-    vlen: int
-    position: int  # of what follows the header
-    flag: bool  # kind_flag: of a structure, that it has bit fields
+# Plain classes: to make a named tuple costs every start a fifth of a millisecond.
+class _Type:
+    __slots__ = ("flag", "kind", "name", "position", "size_or_type", "vlen")
+
+    def __init__(self, kind: int, name: str, size_or_type: int, vlen: int, position: int, flag: bool) -> None:
+        self.kind, self.name, self.size_or_type, self.vlen = kind, name, size_or_type, vlen
+        self.position = position  # of what follows the header
+        self.flag = flag  # kind_flag: of a structure, that it has bit fields
 
 
-class Variable(NamedTuple):
+class Variable:
     """A variable of a data section (``.rodata``, ``.bss``)."""
 
-    name: str
-    offset: int
-    type_id: int
+    __slots__ = ("name", "offset", "type_id")
 
-
-class _Shape(NamedTuple):
-    """How a type is unpacked.
-
-    Attributes:
-        code: for `struct`.
-        items: that this makes.
-        expression: Python for the value, of the tuple ``v`` of items, from an index on. No word of it is the type's.
-            One expression for a whole record takes half the time of a call for each part.
-        plain: an array of it is a slice of the items.
-        names: that expressions use.
-    """
-
-    code: str
-    items: int
-    expression: Callable[[int], str]
-    plain: bool
-    names: dict[str, Any]
-
-    def builder(self) -> Callable[[tuple[Any, ...]], Any]:
-        """What makes the value of the items."""
-        if self.plain:
-            return _first
-        build: Callable[[tuple[Any, ...]], Any] = eval(f"lambda v: {self.expression(0)}", self.names)
-        return build
-
-
-def _first(items: tuple[Any, ...]) -> Any:
-    return items[0]
-
-
-def _scalar(code: str) -> _Shape:
-    return _Shape(code, 1, lambda at: f"v[{at}]", True, {})
-
-
-class Layout:
-    """How a C type lies in memory, and how to turn bytes into Python values and back.
-
-    Integers, bit fields and enums become int, ``bool`` bool, ``char[N]`` the bytes before the first NUL, ``__u8[N]``
-    bytes, other arrays tuples, structures named tuples. A union becomes its bytes, with an attribute for each member;
-    what an unnamed structure or union holds is an attribute of the structure around it, too.
-
-    Attributes:
-        name: the C type's name ("slow_call"), "" for unnamed types.
-        size: in bytes.
-    """
-
-    __slots__ = ("_btf", "_build", "_shape", "_struct", "_type_id", "name", "size")
-
-    def __init__(self, name: str, shape: _Shape, btf: Btf | None = None, type_id: int = 0) -> None:
-        self.name = name
-        self._struct = struct.Struct("<" + shape.code)
-        self.size = self._struct.size
-        self._shape = shape
-        self._btf, self._type_id = btf, type_id
-        self._build: Callable[[tuple[Any, ...]], Any] | None = None  # made when it is needed
-
-    def unpack(self, buffer: Any, offset: int = 0) -> Any:
-        """Decodes the value at an offset of a bytes-like object."""
-        if self._build is None:
-            self._build = self._shape.builder()
-        return self._build(self._struct.unpack_from(buffer, offset))
-
-    def pack(self, value: Any, what: str = "") -> bytes:
-        """Encodes a value.
-
-        Args:
-            value: an int, bool or float; an enum's int or name; bytes or a text for ``char[N]``; a sequence for an
-                array; for a structure a named tuple, a dict (what it leaves out is zero) or a sequence in the order of
-                the C declaration; for a union a dict of one member; for these two also their bytes.
-            what: is packed, for errors.
-
-        Raises:
-            BadValue: it doesn't fit the type.
-        """
-        if (type(value) is int and self._shape.code in _NUMBERS) or (type(value) is bool and self._shape.code == "?"):
-            try:
-                return self._struct.pack(value)
-            except struct.error:
-                pass
-        from pyebpf.core import encode
-
-        if self._btf is not None:
-            return encode.pack(self._btf, self._type_id, value, what or self.name)
-        if isinstance(value, (bytes, bytearray, memoryview)) and len(value) == self.size:
-            return bytes(value)
-        raise BadValue(f"{what}: it declares no C type: {self.size} bytes are wanted, got {encode.shown(value)}")
-
-
-def raw_layout(size: int) -> Layout:
-    """The layout of so many bytes, as bytes."""
-    return Layout("", _scalar(f"{size}s"))
-
-
-WORD = Layout("__u32", _scalar("I"))  # the key of every array
+    def __init__(self, name: str, offset: int, type_id: int) -> None:
+        self.name, self.offset, self.type_id = name, offset, type_id
 
 
 class Btf:
@@ -226,8 +132,8 @@ class Btf:
         return known
 
     def enumerators(self, name: str) -> dict[str, int]:
-        """The members of an enum by its name."""
-        return self.enumerators_of(self._types[self._by_name[name]])
+        """The members of an enum by its name, or a typedef's. Raises NoSuchName."""
+        return self.enumerators_of(self.resolve(self.number(name)))
 
     def enumerators_of(self, kind: _Type) -> dict[str, int]:
         """The members of an enum."""
@@ -239,8 +145,8 @@ class Btf:
         return members
 
     def members(self, name: str) -> dict[str, int]:
-        """Byte offsets of a structure's members by name."""
-        return {row[0]: row[2] // 8 for row in self.fields(self._types[self._by_name[name]])}
+        """Byte offsets of a structure's members by name. Raises NoSuchName."""
+        return {row[0]: row[2] // 8 for row in self.fields(self.resolve(self.number(name)))}
 
     def flat(self, name: str, wanted: Sequence[str]) -> str:
         """Codes for `struct`, without the byte order, that unpack some members of a structure at once.
@@ -339,7 +245,7 @@ class Btf:
             type_id = kind.size_or_type
         raise BinaryError("malformed BTF: a type refers to itself")
 
-    def _compile(self, type_id: int, depth: int, names: dict[str, Any]) -> _Shape:
+    def _compile(self, type_id: int, depth: int, names: dict[str, Any]) -> Shape:
         """How a type is unpacked.
 
         Args:
@@ -350,18 +256,18 @@ class Btf:
         kind = self.resolve(type_id)
         if kind.kind == _INT:
             if self.is_bool(kind):
-                return _scalar("?")
+                return scalar("?")
             signed = self.signed(kind)
             if kind.size_or_type == 16:
-                return _Shape("16s", 1, lambda at: f'int.from_bytes(v[{at}], "little", signed={signed})', False, names)
+                return Shape("16s", 1, lambda at: f'int.from_bytes(v[{at}], "little", signed={signed})', False, names)
             code = _INTEGER_CODES.get((kind.size_or_type, signed))
-            return _scalar(code or f"{kind.size_or_type}s")
+            return scalar(code or f"{kind.size_or_type}s")
         if kind.kind in (ENUM, ENUM64):
-            return _scalar(_INTEGER_CODES[(kind.size_or_type, kind.kind == ENUM)])
+            return scalar(_INTEGER_CODES[(kind.size_or_type, kind.kind == ENUM)])
         if kind.kind == PTR:
-            return _scalar("Q")
+            return scalar("Q")
         if kind.kind == _FLOAT:
-            return _scalar({4: "f", 8: "d"}[kind.size_or_type])
+            return scalar({4: "f", 8: "d"}[kind.size_or_type])
         if kind.kind == ARRAY:
             return self._compile_array(kind, depth, names)
         if kind.kind == STRUCT:
@@ -369,31 +275,31 @@ class Btf:
         if kind.kind == UNION:
             union = f"union{len(names)}"
             names[union] = self._union(kind)
-            return _Shape(f"{kind.size_or_type}s", 1, lambda at: f"{union}(v[{at}])", False, names)
+            return Shape(f"{kind.size_or_type}s", 1, lambda at: f"{union}(v[{at}])", False, names)
         raise BinaryError(f"BTF type {kind.name!r} has no layout")
 
-    def _compile_array(self, kind: _Type, depth: int, names: dict[str, Any]) -> _Shape:
+    def _compile_array(self, kind: _Type, depth: int, names: dict[str, Any]) -> Shape:
         element, count = self.array(kind)
         resolved = self.resolve(element)
         if resolved.kind == _INT and resolved.size_or_type == 1 and resolved.name == "char":
-            return _Shape(f"{count}s", 1, lambda at: f'v[{at}].partition(b"\\0")[0]', False, names)
+            return Shape(f"{count}s", 1, lambda at: f'v[{at}].partition(b"\\0")[0]', False, names)
         if resolved.kind == _INT and resolved.size_or_type == 1 and resolved.name == "unsigned char":
-            return _scalar(f"{count}s")
+            return scalar(f"{count}s")
         one = self._compile(element, depth + 1, names)
         simple = one.plain and len(one.code) == 1
         if count * max(1, struct.calcsize("<" + one.code)) > (_MOST_WORDS if simple else 1 << 20):
             raise BinaryError(f"a BTF array of {count} elements is too large")
         code, items, step = f"{count}{one.code}" if simple else one.code * count, one.items * count, one.items
         if one.plain:
-            return _Shape(code, items, lambda at: f"v[{at}:{at + items}]", False, names)
+            return Shape(code, items, lambda at: f"v[{at}:{at + items}]", False, names)
         build = f"build{len(names)}"
         names[build] = one.builder()
         each = f"{build}(v[i:i + {step}])"
-        return _Shape(
+        return Shape(
             code, items, lambda at: f"tuple([{each} for i in range({at}, {at + items}, {step})])", False, names
         )
 
-    def _compile_struct(self, kind: _Type, depth: int, names: dict[str, Any]) -> _Shape:
+    def _compile_struct(self, kind: _Type, depth: int, names: dict[str, Any]) -> Shape:
         code, position, items = "", 0, 0
         rows = self.fields(kind)
         parts: list[tuple[int, Callable[[int], str]]] = []
@@ -429,11 +335,11 @@ class Btf:
         def expression(at: int) -> str:
             return f"new({record}, ({''.join([f'{part(at + first)}, ' for first, part in parts])}))"
 
-        return _Shape(code, items, expression, False, names)
+        return Shape(code, items, expression, False, names)
 
     def _bit_fields(
         self, rows: list[tuple[str, int, int, int]]
-    ) -> tuple[int, _Shape, list[Callable[[int], str]]]:
+    ) -> tuple[int, Shape, list[Callable[[int], str]]]:
         """Of bit fields that lie side by side: their first byte, what is unpacked, and the expression of each."""
         start = rows[0][2] // 8
         size = -(-max(bits + width for _, _, bits, width in rows) // 8) - start
@@ -444,7 +350,7 @@ class Btf:
                 raise BinaryError("malformed BTF: a bit field before the one before it")
             boolean = self.is_bool(kind)
             fields.append(_bits(bits - start * 8, width, self.signed(kind) and not boolean, boolean))
-        return start, _scalar(f"{size}s"), fields
+        return start, scalar(f"{size}s"), fields
 
     def names_in(self, type_id: int, depth: int = 0) -> list[str]:
         """The members of an unnamed structure or union, and of such in it."""

@@ -2,7 +2,7 @@
 """Attaching programs to the kernel's own events, as their sections say: tracepoints, functions, iterators.
 
 Sections are libbpf's: ``tp_btf/NAME``, ``raw_tp/NAME``, ``tp/CATEGORY/NAME``, ``fentry/FUNCTION``, ``fexit/FUNCTION``,
-``kprobe/FUNCTION``, ``kretprobe/FUNCTION``, ``iter/NAME``; and ``raw_tp/bpf_iter_NAME``, see `Program.as_iterator`.
+``kprobe/FUNCTION``, ``kretprobe/FUNCTION``, ``iter/NAME``; and ``raw_tp/bpf_iter_NAME``, see `copies.as_iterator`.
 """
 
 from __future__ import annotations
@@ -158,21 +158,22 @@ def iterate(program: Program) -> bytes:
     Raises:
         AttachError: the kernel refused it, or it wrote more than 64 MiB.
     """
-    copy = program.as_iterator() if program.iterator else -1
+    from pyebpf.core.copies import as_iterator
+
+    copy = as_iterator(program) if program.iterator else -1
     link = bpf.link_iterator(program.fd if copy < 0 else copy)
     if copy >= 0:
         os.close(copy)  # the link holds it
     if link < 0:
         raise _failure(link, program)
     try:
-        return read_iterator(link, f"attaching {program.name} to {program.section}")
+        return read_iterator(bpf.create_iterator(link), f"attaching {program.name} to {program.section}")
     finally:
         os.close(link)
 
 
-def read_iterator(link: int, what: str) -> bytes:
-    """Runs a linked iterator once; returns what it wrote. Raises like `iterate`."""
-    fd = bpf.create_iterator(link)
+def read_iterator(fd: int, what: str) -> bytes:
+    """What an iterator writes, whose descriptor (or negative errno) is given away. Raises like `iterate`."""
     if fd < 0:
         raise failure(fd, what)
     output: list[bytes] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from _thread import allocate_lock, get_ident
 from typing import Any
 
 from pyebpf.errors import LibbpfError, LibbpfMissing, PermissionDenied
@@ -130,44 +131,64 @@ def check(code: int, what: str) -> int:
 
 
 class captured_messages:
-    """Collects libbpf's messages while a ``with`` block runs, in ``.lines``; at most 256 KiB.
+    """Collects what libbpf says to this thread while a ``with`` block runs, in ``.lines``; at most 256 KiB.
 
     The callback is ctypes', not cffi's: cffi allocates writable-executable memory for one, which hardened services
-    (``MemoryDenyWriteExecute=``) forbid; ctypes uses libffi's static trampolines. It is made only here, on the way to
-    an error message.
+    (``MemoryDenyWriteExecute=``) forbid; ctypes uses libffi's static trampolines. It is made on the way to the first
+    error message, and kept: libbpf has one for all threads, and may be calling it when the block ends.
     """
 
     LIMIT = 256 * 1024
+    _lock = allocate_lock()  # one block at a time
+    _callback: Any = None
+    _active: captured_messages | None = None
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self._size = 0
+        self._thread = get_ident()
 
     def __enter__(self) -> captured_messages:
+        self._lock.acquire()
+        try:
+            import ctypes
+
+            if captured_messages._callback is None:
+                captured_messages._callback = self._made()
+            captured_messages._active = self
+            lib().libbpf_set_print(ffi.cast("void *", ctypes.cast(self._callback, ctypes.c_void_p).value))
+        except MemoryError:
+            pass
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    @staticmethod
+    def _made() -> Any:
         import ctypes
 
         libc = ctypes.CDLL(None)
 
         def on_message(_level: int, template: bytes, arguments: int | None) -> int:
-            if self._size < self.LIMIT:
+            into = captured_messages._active
+            if into is not None and into._thread == get_ident() and into._size < into.LIMIT:
                 buffer = ctypes.create_string_buffer(16384)
                 # A va_list is passed as a pointer on x86-64 and arm64.
                 libc.vsnprintf(buffer, len(buffer), template, ctypes.c_void_p(arguments))
                 text = buffer.value.decode(errors="replace").rstrip("\n")
-                self._size += len(text)
-                self.lines.append(text)
+                into._size += len(text)
+                into.lines.append(text)
             return 0
 
-        try:
-            prototype = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-            self._callback = prototype(on_message)
-        except MemoryError:
-            return self
-        lib().libbpf_set_print(ffi.cast("void *", ctypes.cast(self._callback, ctypes.c_void_p).value))
-        return self
+        return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(on_message)
 
     def __exit__(self, *_: object) -> None:
-        lib().libbpf_set_print(ffi.NULL)
+        captured_messages._active = None
+        try:
+            lib().libbpf_set_print(ffi.NULL)
+        finally:
+            self._lock.release()
 
 
 def _install_hint() -> str:

@@ -10,13 +10,16 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyebpf.core import bpf, kernel
 from pyebpf.core.libbpf import failure
 from pyebpf.core.object import Object
 from pyebpf.core.programs import Program
 from pyebpf.errors import AttachError, Error, StateError, TargetNotFound, UnsafeProbe
+
+if TYPE_CHECKING:
+    from pyebpf.binary.elf import Elf
 
 # What the kernel says of one site rather than of the whole request: no probe-able instruction (ENOTSUPP), an
 # instruction that can't be read, an offset outside the file.
@@ -57,6 +60,12 @@ class Ladder:
             raise StateError(f"PYEBPF_ATTACH={chosen}: it is one of multi, cookie, copy")
         self.rung = chosen
 
+    @property
+    def limits(self) -> bool:
+        """Whether a link can be limited to a process. Else the program's own filter is what limits, and one link serves
+        all processes: two would have each call seen twice."""
+        return self.rung != "multi" or kernel.multi_pid_filter_is_right()
+
     def variant(self, obj: Object) -> str:
         """What the names of the programs to load end in: "_sleepable", or "" for an object with one build only.
 
@@ -73,7 +82,7 @@ class Ladder:
         if self.rung == "multi":
             for program in programs:
                 program.attach_type = bpf.TRACE_UPROBE_MULTI
-        elif obj.rodata is not None and "have_cookies" in obj.rodata:
+        elif "have_cookies" in obj.rodata:
             obj.rodata["have_cookies"] = self.rung == "cookie"
 
 
@@ -88,7 +97,8 @@ class Links:
         return len(self._fds)
 
     def attach(
-        self, program: Program, path: str, sites: Sequence[Site], *, pid: int = 0, on_return: bool = False
+        self, program: Program, path: str, sites: Sequence[Site], *, pid: int = 0, on_return: bool = False,
+        name: str = "",
     ) -> list[Refused]:
         """Attaches a loaded program to sites of one file.
 
@@ -96,6 +106,7 @@ class Links:
             path: the file as we can open it (``/proc/PID/exe`` is fine).
             pid: limits the probes to one process, all its threads; 0: every process.
             on_return: the kernel's return probe at function entries, which must not be Go code.
+            name: what the file is called in errors, if not by its path.
 
         Returns:
             the sites the kernel refused.
@@ -104,16 +115,18 @@ class Links:
             UnsafeProbe: a return probe in Go code.
             AttachError, PermissionDenied, TargetNotFound: nothing could be attached.
         """
-        if on_return:
-            refuse_go(path, sites)
+        if on_return or program.attach_type == bpf.TRACE_UPROBE_SESSION:
+            from pyebpf.binary.elf import Elf
+
+            with Elf.open(path) as elf:
+                refuse_go(elf, sites)
         if self._ladder.rung == "multi":
-            # Without a right PID filter in the link the program's own does the work.
-            link_pid = pid if kernel.multi_pid_filter_is_right() else 0
-            return self._attach_multi(program, path, sites, link_pid, on_return)
-        return self._attach_events(program, path, sites, pid, on_return)
+            link_pid = pid if self._ladder.limits else 0
+            return self._attach_multi(program, path, sites, link_pid, on_return, name or path)
+        return self._attach_events(program, path, sites, pid, on_return, name or path)
 
     def _attach_multi(
-        self, program: Program, path: str, sites: Sequence[Site], pid: int, on_return: bool
+        self, program: Program, path: str, sites: Sequence[Site], pid: int, on_return: bool, name: str
     ) -> list[Refused]:
         """One link; if the kernel refuses it, halves, until the sites it can't take stand alone."""
         refused: list[Refused] = []
@@ -129,7 +142,7 @@ class Links:
             if result >= 0:
                 self._fds.append(result)
             elif -result not in _SITE_ERRORS:
-                raise attach_failure(-result, path, pid)
+                raise attach_failure(-result, name, pid)
             elif len(part) == 1:
                 refused.append(Refused(part[0], _reason(-result)))
             else:
@@ -138,14 +151,16 @@ class Links:
         return refused
 
     def _attach_events(
-        self, program: Program, path: str, sites: Sequence[Site], pid: int, on_return: bool
+        self, program: Program, path: str, sites: Sequence[Site], pid: int, on_return: bool, name: str
     ) -> list[Refused]:
+        from pyebpf.core.copies import with_cookie
+
         refused, copies = [], {}
         try:
             for site in sites:
                 event = bpf.open_uprobe_event(path, site.offset, pid=pid, on_return=on_return)
                 if event < 0 and -event not in _SITE_ERRORS:
-                    raise attach_failure(-event, path, pid)
+                    raise attach_failure(-event, name, pid)
                 if event < 0:
                     refused.append(Refused(site, _reason(-event)))
                     continue
@@ -153,17 +168,17 @@ class Links:
                 if self._ladder.rung == "cookie":
                     link = bpf.link_perf_event(program.fd, event, site.cookie)
                     if link < 0:
-                        raise attach_failure(-link, path, pid)
+                        raise attach_failure(-link, name, pid)
                     self._fds.append(link)
                 else:
                     if site.cookie not in copies:
-                        copies[site.cookie] = program.copy_with_cookie(site.cookie)
+                        copies[site.cookie] = with_cookie(program, site.cookie)
                     bpf.set_perf_event_program(copies[site.cookie], event)
                 bpf.enable_perf_event(event)
         except OSError as error:
             if isinstance(error, Error):
                 raise
-            raise attach_failure(error.errno or 0, path, pid) from None
+            raise attach_failure(error.errno or 0, name, pid) from None
         finally:
             for copy in copies.values():  # the events hold them now
                 os.close(copy)
@@ -182,24 +197,22 @@ class Links:
         bpf.close_all(self.take())
 
 
-def refuse_go(path: str, sites: Sequence[Site]) -> None:
+def refuse_go(elf: Elf, sites: Sequence[Site]) -> None:
     """Raises UnsafeProbe if a site lies in Go code: stack copying and the scheduler meet the return address the
     kernel's return probe put there, and the program dies."""
     from pyebpf.binary import golang
-    from pyebpf.binary.elf import Elf
 
-    with Elf.open(path) as elf:
-        program = golang.find(elf)
-        if program is None:
-            return
-        low, high = program.text
-        for site in sites:
-            address = elf.vaddr_of(site.offset)
-            if address is not None and low <= address < high:
-                raise UnsafeProbe(
-                    f"{path}: offset {site.offset:#x} is Go code: a kernel return probe there would crash the program",
-                    hint="probe the function's RET instructions instead",
-                )
+    program = golang.find(elf)
+    if program is None:
+        return
+    low, high = program.text
+    for site in sites:
+        address = elf.vaddr_of(site.offset)
+        if address is not None and low <= address < high:
+            raise UnsafeProbe(
+                f"{elf.path}: offset {site.offset:#x} is Go code: a kernel return probe there would crash the program",
+                hint="probe the function's RET instructions instead",
+            )
 
 
 def _reason(number: int) -> str:

@@ -11,6 +11,7 @@ from collections.abc import ItemsView, Iterable, Iterator, MutableMapping, Value
 from typing import TYPE_CHECKING, Any
 
 from pyebpf.core import bpf, libbpf
+from pyebpf.core.layout import Layout, raw_layout
 from pyebpf.core.mapbase import ARRAYS, MapBase, possible_cpus
 from pyebpf.errors import BadValue, LibbpfError, StateError
 
@@ -85,17 +86,22 @@ class Map(MapBase, MutableMapping[Any, Any]):
         libbpf.check(code, f"map {self.name}: writing an element")
 
     def __delitem__(self, key: Any) -> None:
-        key_buffer = libbpf.ffi.new("char[]", self._pack_key(key))
-        with self._lock:
-            code = bpf.bpf(bpf.MAP_DELETE_ELEM, struct.pack("<IxxxxQ", self.fd, libbpf.address(key_buffer)))
-        if code == -errno.ENOENT:
+        if not self._delete(self._pack_key(key)):
             raise KeyError(key)
-        self._deleted(code)
 
-    def _deleted(self, code: int) -> None:
+    def _delete(self, key: bytes) -> bool:
+        """Deletes an element; False: it isn't there."""
+        buffer = libbpf.ffi.new("char[]", key)
+        with self._lock:
+            code = bpf.bpf(bpf.MAP_DELETE_ELEM, struct.pack("<IxxxxQ", self.fd, libbpf.address(buffer)))
         if code in _NO_BATCHES and self.type in _FIXED:
-            raise BadValue(f"map {self.name} is an array: its elements can be written, but not deleted")
-        libbpf.check(code, f"map {self.name}: deleting a key")
+            raise self._undeletable()
+        if code != -errno.ENOENT:
+            libbpf.check(code, f"map {self.name}: deleting a key")
+        return code != -errno.ENOENT
+
+    def _undeletable(self) -> BadValue:
+        return BadValue(f"map {self.name} is an array: its elements can be written, but not deleted")
 
     def pop(self, key: Any = _MISSING, default: Any = _MISSING) -> Any:
         """Takes an element out: of a key; of a queue or stack, which has none, the next (KeyError: it is empty)."""
@@ -161,8 +167,10 @@ class Map(MapBase, MutableMapping[Any, Any]):
             except KeyError:
                 return
         if self.type in _FIXED:
-            self._deleted(-errno.EINVAL)
-        self._all(bpf.MAP_DELETE_BATCH, [(self._pack_key(key), b"") for key in list(self)])
+            raise self._undeletable()
+        # Keys as they are: what is behind a text's NUL, or between members, isn't in the keys that `items` gives.
+        keys = raw_layout(self._key_layout().size)
+        self._all(bpf.MAP_DELETE_BATCH, [(key, b"") for key, _ in list(self._items(bpf.MAP_LOOKUP_BATCH, keys))])
 
     def _all(self, command: int, rows: list[tuple[bytes, bytes]]) -> None:
         """Updates or deletes elements, a batch at a time."""
@@ -181,12 +189,7 @@ class Map(MapBase, MutableMapping[Any, Any]):
             # One by one: where there are no batches, and for what else went wrong, to say of which.
             for key, value in part[done if done < len(part) and code not in _NO_BATCHES else 0 :]:
                 if deleting:
-                    buffer = libbpf.ffi.new("char[]", key)
-                    with self._lock:
-                        attr = struct.pack("<IxxxxQ", self.fd, libbpf.address(buffer))
-                        one = bpf.bpf(bpf.MAP_DELETE_ELEM, attr)
-                    if one != -errno.ENOENT:  # gone meanwhile
-                        self._deleted(one)
+                    self._delete(key)  # or it is gone meanwhile
                 else:
                     one, _ = self._element(bpf.MAP_UPDATE_ELEM, key, value)
                     self._written(one, self._key_layout().unpack(key))
@@ -203,8 +206,8 @@ class Map(MapBase, MutableMapping[Any, Any]):
         """Keys and values of a hash, which is empty afterwards. No program may use the map meanwhile."""
         return self._items(bpf.MAP_LOOKUP_AND_DELETE_BATCH)
 
-    def _items(self, command: int) -> Iterator[tuple[Any, Any]]:
-        key_layout, value_bytes = self._key_layout(), self._value_bytes()
+    def _items(self, command: int, keys_as: Layout | None = None) -> Iterator[tuple[Any, Any]]:
+        key_layout, value_bytes = keys_as or self._key_layout(), self._value_bytes()
         new = libbpf.ffi.new
         capacity = max(1, min(_BATCH, self.max_entries, _BATCH_BYTES // value_bytes))
         token = new("char[]", max(8, key_layout.size))
@@ -216,10 +219,7 @@ class Map(MapBase, MutableMapping[Any, Any]):
                 attr = struct.pack("<QQQQIIQQ", 0 if first else addresses[0], *addresses, capacity, self.fd, 0, 0)
                 count, code = _batch(command, attr)
             if first and code in _NO_BATCHES:
-                for key, value in self._items_one_by_one():
-                    if command != bpf.MAP_LOOKUP_BATCH:
-                        del self[key]
-                    yield key, value
+                yield from self._items_one_by_one(key_layout, delete=command != bpf.MAP_LOOKUP_BATCH)
                 return
             if code == -errno.ENOSPC and not count:  # one hash bucket holds more than a batch
                 capacity *= 2
@@ -237,8 +237,7 @@ class Map(MapBase, MutableMapping[Any, Any]):
                 return
             first = False
 
-    def _items_one_by_one(self) -> Iterator[tuple[Any, Any]]:
-        key_layout = self._key_layout()
+    def _items_one_by_one(self, key_layout: Layout, delete: bool) -> Iterator[tuple[Any, Any]]:
         new = libbpf.ffi.new
         key, following = new("char[]", key_layout.size), new("char[]", key_layout.size)
         position = 0
@@ -251,11 +250,14 @@ class Map(MapBase, MutableMapping[Any, Any]):
             libbpf.check(code, f"map {self.name}: going through its keys")
             libbpf.ffi.memmove(key, following, key_layout.size)
             position = libbpf.address(key)
-            decoded = key_layout.unpack(libbpf.ffi.buffer(key))
-            try:
-                yield decoded, self[decoded]
-            except KeyError:  # deleted meanwhile
+            raw = bytes(libbpf.ffi.buffer(key))
+            code, value = self._element(bpf.MAP_LOOKUP_ELEM, raw)
+            if code == -errno.ENOENT:  # deleted meanwhile
                 continue
+            libbpf.check(code, f"map {self.name}: looking up a key")
+            if delete:
+                self._delete(raw)
+            yield key_layout.unpack(raw), self._decode(libbpf.ffi.buffer(value), 0)
 
     def __iter__(self) -> Iterator[Any]:
         for key, _ in self.items():
@@ -267,6 +269,11 @@ class Map(MapBase, MutableMapping[Any, Any]):
     def __bool__(self) -> bool:
         return next(iter(self), _MISSING) is not _MISSING
 
+    def __enter__(self) -> Map:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @classmethod
     def open(cls, path: str) -> Map:
@@ -345,12 +352,6 @@ class _Opened(Map):
             super().close()
             if fd is not None:
                 os.close(fd)
-
-    def __enter__(self) -> Map:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class _Items(ItemsView[Any, Any]):

@@ -10,8 +10,10 @@ import struct
 from _thread import RLock
 from typing import Any
 
-from pyebpf.core import libbpf
-from pyebpf.core.btf import WORD, Btf, Layout, raw_layout
+from pyebpf.core import bpf, libbpf
+from pyebpf.core.btf import Btf
+from pyebpf.core.layout import WORD, Layout, raw_layout
+from pyebpf.core.unique import not_copied
 from pyebpf.errors import BadValue, LibbpfError, StateError, Unsupported
 
 # enum bpf_map_type, include/uapi/linux/bpf.h
@@ -38,7 +40,6 @@ class MapBase:
     Attributes:
         name: as in the C source.
         type: ``enum bpf_map_type``.
-        key, value: layouts from BTF, None where the map declares none.
         reused_fd: of the map that `reuse` chose, or -1.
         reader: what reads the ring, if something does.
     """
@@ -67,16 +68,21 @@ class MapBase:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
 
+    __reduce__ = not_copied
+
     @property
     def key(self) -> Layout | None:
+        """The type of keys the source declares; None: bytes."""
         return self._btf.layout_of(self._key_type) if self._btf and self._key_type else None
 
     @property
     def value(self) -> Layout | None:
+        """The type of values the source declares; None: bytes."""
         return self._btf.layout_of(self._value_type) if self._btf and self._value_type else None
 
     @property
     def fd(self) -> int:
+        """The kernel's file descriptor, the object's to close. Raises StateError: closed, or not loaded."""
         fd: int = libbpf.lib().bpf_map__fd(self._require_open())
         if fd < 0:
             raise StateError(f"map {self.name}: the object isn't loaded: call load() first")
@@ -135,13 +141,12 @@ class MapBase:
         if self._raw_key is None:
             if self.type in _KEYLESS:
                 raise BadValue(f"map {self.name} has no keys: it is {_KEYLESS[self.type]}")
-            key = WORD if self.type in ARRAYS and self.key_size == 4 else self.key
-            self._raw_key = key if key is not None else raw_layout(self.key_size)
+            self._raw_key = _of_size(WORD if self.type in ARRAYS else self.key, self.key_size)
         return self._raw_key
 
     def _value_layout(self) -> Layout:
         if self._raw_value is None:
-            self._raw_value = self.value or (WORD if self._fds else raw_layout(self.value_size))
+            self._raw_value = _of_size(self.value or (WORD if self._fds else None), self.value_size)
         return self._raw_value
 
     @property
@@ -231,7 +236,7 @@ class MapBase:
             if library.bpf_map__fd(pointer) >= 0 and self.reused_fd < 0:
                 raise StateError(f"map {self.name}: reuse it before the object is loaded")
             given = source.fd if isinstance(source, MapBase) else source
-            fd = pins.get(given) if isinstance(given, str) else os.dup(given)
+            fd = os.dup(given) if isinstance(given, int) else pins.get(given)
             try:
                 info = pins.map_info(fd)
                 ours, theirs = (self.type, self.key_size, self.value_size), (info.type, info.key_size, info.value_size)
@@ -248,7 +253,7 @@ class MapBase:
             if self.reused_fd >= 0:
                 os.close(self.reused_fd)
             self.reused_fd = fd
-            self._path = source if isinstance(source, str) else None
+            self._path = os.fspath(source) if not isinstance(source, (int, MapBase)) else None
 
     def loaded(self) -> None:
         """The object was loaded: what `reuse` held is held by it now."""
@@ -284,11 +289,13 @@ class MapBase:
         self._pointer = None
         self.loaded()
         if self._memory is not None:
-            try:
-                self._memory.close()
-            except BufferError:  # somebody still holds a view; it goes with the last of them
-                pass
+            bpf.unmap(self._memory)
             self._memory = None
+
+
+def _of_size(layout: Layout | None, size: int) -> Layout:
+    """A layout, or bytes where the map was given another size than its type's: the kernel goes by the size."""
+    return layout if layout is not None and layout.size == size else raw_layout(size)
 
 
 _possible_cpus = 0

@@ -19,6 +19,7 @@ from pyebpf.core.excerpt import excerpt_for, file_of
 from pyebpf.core.map import Map
 from pyebpf.core.programs import Program as Program
 from pyebpf.core.sections import DataSection, Names
+from pyebpf.core.unique import not_copied
 from pyebpf.errors import LoadError, StateError, TargetNotFound
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Object:
         name: what it is called in errors.
         programs, maps: by name.
         btf: the object's types.
-        rodata, data, bss: its variables; None where it has no such section.
+        rodata, data, bss: its variables; none where it has no such section.
         sections: all of these, also of an own name (".data.counters").
         lock: held while something is done to the object.
     """
@@ -53,8 +54,9 @@ class Object:
         self._types_fd = -1 if kernel_types == "all" else os.memfd_create("btf")  # filled when it is loaded
         self._kernel_functions: dict[str, int] = {}
         self._loaded = False
-        self._pointer = self._open()
+        self._pointer: Any = None
         try:
+            self._pointer = self._open()
             size = ffi.new("__u32 *")
             btf = library.bpf_object__btf(self._pointer)
             raw = library.btf__raw_data(btf, size) if btf != ffi.NULL else ffi.NULL
@@ -74,7 +76,7 @@ class Object:
         except BaseException:
             self.close()
             raise
-        self.rodata, self.data, self.bss = (self.sections.get(name) for name in (".rodata", ".data", ".bss"))
+        self.rodata, self.data, self.bss = map(self._section, (".rodata", ".data", ".bss"))
 
     @classmethod
     def open(cls, source: str | os.PathLike[str] | bytes, name: str | None = None, *, pin_root: str | None = None
@@ -133,6 +135,9 @@ class Object:
 
     def _all_programs(self) -> list[Program]:
         return [Program(pointer, self) for pointer in _walk(libbpf.lib().bpf_object__next_program, self._pointer)]
+
+    def _section(self, name: str) -> DataSection:
+        return self.sections[name] if name in self.sections else DataSection(name, None, [], self)
 
     def _all_maps(self, pointer: Any) -> list[Any]:
         return _walk(libbpf.lib().bpf_object__next_map, pointer)
@@ -324,6 +329,8 @@ class Object:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    __reduce__ = not_copied
+
 
 def open_bundled(name: str, *, kernel_types: str = "all") -> Object:
     """Opens one of pyebpf's own objects (``pyebpf/objects/ARCH/NAME.bpf.o.gz``) for this machine.
@@ -372,7 +379,7 @@ def _last_useful_line(log: str) -> str:
 def _libbpf_reason(lines: list[str]) -> str:
     """libbpf's first complaint, without its guesses about ulimits, and what it does without."""
     for line in lines:
-        text = line.removeprefix("libbpf: ") if hasattr(line, "removeprefix") else line
+        text = line.removeprefix("libbpf: ")
         guess = "ulimit" in text or "skipping optional" in text
         if not guess and ("fail" in text or "error" in text or "can't" in text):
             return text

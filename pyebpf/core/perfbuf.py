@@ -46,7 +46,7 @@ class _Ring:
     def close(self) -> None:
         self.words.release()
         self.data.release()
-        self.map.close()
+        bpf.unmap(self.map)  # of which another thread may be reading a record
 
 
 class PerfBuffer:

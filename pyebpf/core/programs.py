@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import errno
-import os
-import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pyebpf.core import bpf, libbpf
 from pyebpf.errors import AttachError, BadValue, StateError, TargetNotFound
@@ -17,31 +15,14 @@ if TYPE_CHECKING:
     from pyebpf.core.attached import Link
     from pyebpf.core.map import Map
     from pyebpf.core.object import Object
+    from pyebpf.core.testrun import Run
 
-# The instruction that loads SITE_PLACEHOLDER (bpf/include/site.bpf.h): ld_imm64 into any register.
-_PLACEHOLDER = 0x5EEDC00C1E5EED00
 # Sections that libbpf learned of in 1.3 and later, by what is before the "/": the attach type.
 _MULTI = {
     "uprobe.multi": bpf.TRACE_UPROBE_MULTI, "uretprobe.multi": bpf.TRACE_UPROBE_MULTI,
     "uprobe.session": bpf.TRACE_UPROBE_SESSION,
 }  # fmt: skip
 ATTACH_TYPES = {"uprobe_multi": bpf.TRACE_UPROBE_MULTI, "uprobe_session": bpf.TRACE_UPROBE_SESSION}
-
-
-class Run(NamedTuple):
-    """What a test run of a program gave.
-
-    Attributes:
-        result: what the program returned.
-        data: the packet behind it.
-        context: the context behind it.
-        duration: of one run, in nanoseconds.
-    """
-
-    result: int
-    data: bytes
-    context: bytes
-    duration: int
 
 
 class Program:
@@ -164,6 +145,8 @@ class Program:
             return None if feature.works else f"{where} doesn't work here: {feature.reason}"
         if self.attach_type == bpf.TRACE_UPROBE_SESSION and kernel.release() < (6, 13):
             return "uprobe sessions need Linux 6.13"
+        if self.attach_type == bpf.TRACE_UPROBE_MULTI and not kernel.has_uprobe_multi():
+            return "uprobe_multi links need Linux 6.6: leave attach_type alone"
         return None
 
     @property
@@ -179,7 +162,8 @@ class Program:
         """Keeps the program in a BPF file system. Raises what `Map.pin` does."""
         from pyebpf.core import pins
 
-        pins.pin(self.fd, path, f"program {self.name}")
+        with self.owner.lock:
+            pins.pin(self.fd, path, f"program {self.name}")
 
     def run(self, data: bytes = b"", *, context: bytes = b"", repeat: int = 1, room: int = 4096) -> Run:
         """Runs the program once (or ``repeat`` times) on a packet and a context: XDP, tc, raw tracepoints, syscall.
@@ -188,24 +172,16 @@ class Program:
             room: bytes for the packet behind it.
 
         Raises:
-            LibbpfError: the kernel can't run programs of this kind, or not on this data.
+            LibbpfError: the kernel can't run programs of this kind, or not on this data, or there was no room.
         """
-        new = libbpf.ffi.new
-        given, came = new("char[]", data or b"\0"), new("char[]", max(room, len(data), 1))
-        context_in, context_out = new("char[]", context or b"\0"), new("char[]", max(len(context), 1))
-        attr = struct.pack(
-            "<IIIIQQIIIIQQ",
-            *(self.fd, 0, len(data), len(came) if data else 0, libbpf.address(given) if data else 0),
-            *(libbpf.address(came) if data else 0, repeat if repeat > 1 else 0, 0, len(context), len(context)),
-            *(libbpf.address(one) if context else 0 for one in (context_in, context_out)),
-        )
-        buffer = new("char[]", attr.ljust(80, b"\0"))
-        libbpf.check(bpf.bpf_inout(bpf.PROG_TEST_RUN, buffer, 80), f"program {self.name}: running it")
-        _, result, _, size, _, _, _, duration, _, context_size = struct.unpack_from(
-            "<IIIIQQIIII", libbpf.ffi.buffer(buffer)
-        )
-        return Run(result, bytes(libbpf.ffi.buffer(came, size if data else 0)),
-                   bytes(libbpf.ffi.buffer(context_out, context_size if context else 0)), duration)  # fmt: skip
+        from pyebpf.core.testrun import run
+
+        return run(self, data, context, repeat, room)
+
+    @property
+    def iterator(self) -> str:
+        """Of an iterator's program in a section "raw_tp/bpf_iter_…": the kernel's function; "" of all others."""
+        return self.section[7:] if self.section.startswith("raw_tp/bpf_iter_") else ""
 
     # -- attaching; docs/object.md has the table
 
@@ -252,8 +228,12 @@ class Program:
                          cookie: int = 0) -> Link:  # fmt: skip
         """Attaches to a function's return.
 
+        Args:
+            offset: without a symbol: of the function's entry, in the file. The others as of `attach_uprobe`.
+
         Raises:
-            UnsafeProbe: it is Go code, which a kernel return probe would crash.
+            UnsafeProbe: it is Go code, which a kernel return probe would crash; or no function's entry, where it takes
+                what is on the stack for the return address.
         """
         from pyebpf.core import uprobes
 
@@ -267,7 +247,7 @@ class Program:
         offsets: Sequence[int] = (),
         cookies: Sequence[int] = (),
         pid: int | None = None,
-        on_return: bool = False,
+        on_return: bool | None = None,
     ) -> Link:
         """Attaches to many functions: by one link if the program's `attach_type` is "uprobe_multi" (Linux 6.6) or
         "uprobe_session" (6.13: at entry and return), else by one uprobe each.
@@ -276,13 +256,15 @@ class Program:
             symbols: a pattern ("SSL_*") or names.
             offsets: in the file, instead.
             cookies: one for each name or offset.
-            on_return: at their returns instead of their entries.
+            on_return: at their returns instead of their entries; None: as the section says ("uretprobe.multi").
 
         Raises:
-            UnsafeProbe: a return in Go code.
+            UnsafeProbe: a return in Go code, or one of an offset that isn't known to be a function's entry.
         """
         from pyebpf.core import uprobes
 
+        if on_return is None:
+            on_return = self.section.startswith("uretprobe")
         return uprobes.attach_many(self, binary, symbols, offsets, cookies, pid, on_return)
 
     def attach_usdt(self, binary: str, provider: str, name: str, *, pid: int | None = None, cookie: int = 0) -> Link:
@@ -377,60 +359,3 @@ class Program:
         from pyebpf.core import attach
 
         return attach.folder(self, namespace, "network namespace")
-
-    # -- copies, for pyebpf's own programs
-
-    @property
-    def iterator(self) -> str:
-        """Of an iterator's program in a section "raw_tp/bpf_iter_…": the kernel's function; "" of all others."""
-        return self.section[7:] if self.section.startswith("raw_tp/bpf_iter_") else ""
-
-    def as_iterator(self) -> int:
-        """Loads a copy of the loaded program as the iterator it is.
-
-        From a section "iter/…" libbpf would, but it reads all of the kernel's types to look up a number.
-
-        Returns:
-            a file descriptor, the caller's to close.
-
-        Raises:
-            AttachError: the kernel has no such iterator, or refused the copy.
-        """
-        function = self.owner._kernel_functions.get(self.iterator)
-        if function is None:
-            raise AttachError(f"program {self.name}: this kernel has no iterator {self.iterator}")
-        library = libbpf.lib()
-        size = library.bpf_program__insn_cnt(self.pointer) * 8
-        code = bytes(libbpf.ffi.buffer(library.bpf_program__insns(self.pointer), size))
-        fd = bpf.load_program(
-            code, kind=bpf.PROG_TYPE_TRACING, attach_type=bpf.TRACE_ITER, name=self.name, attach_to=function
-        )
-        if fd < 0:
-            raise AttachError(f"program {self.name}: loading it as an iterator: {os.strerror(-fd)}", errno=-fd)
-        return fd
-
-    def copy_with_cookie(self, cookie: int) -> int:
-        """Loads a copy of the loaded program whose `site_cookie` is a constant, for kernels without attach cookies.
-
-        Returns:
-            a file descriptor, the caller's to close.
-
-        Raises:
-            AttachError: the program reads no cookie, or the kernel refused the copy.
-        """
-        library = libbpf.lib()
-        size = library.bpf_program__insn_cnt(self.pointer) * 8
-        code = bytearray(libbpf.ffi.buffer(library.bpf_program__insns(self.pointer), size))
-        low, high = struct.pack("<I", _PLACEHOLDER & 0xFFFFFFFF), struct.pack("<I", _PLACEHOLDER >> 32)
-        copies = 0
-        for at in range(0, size - 8, 8):
-            if code[at] == 0x18 and code[at + 4 : at + 8] == low and code[at + 12 : at + 16] == high:
-                struct.pack_into("<I", code, at + 4, cookie & 0xFFFFFFFF)
-                struct.pack_into("<I", code, at + 12, cookie >> 32)
-                copies += 1
-        if not copies:
-            raise AttachError(f"program {self.name} has no site_cookie() to replace")
-        fd = bpf.load_program(bytes(code), name=self.name)
-        if fd < 0:
-            raise AttachError(f"program {self.name}: loading a copy: {os.strerror(-fd)}", errno=-fd)
-        return fd

@@ -8,10 +8,12 @@ from _thread import allocate_lock
 from collections.abc import Callable, Iterator
 from typing import Any, Union
 
-from pyebpf.core.btf import ARRAY, STRUCT, Btf, Layout
+from pyebpf.core.btf import ARRAY, STRUCT, Btf
+from pyebpf.core.layout import Layout
 from pyebpf.core.map import Map
 from pyebpf.core.perfbuf import PerfBuffer
 from pyebpf.core.ringbuf import RingBuffer
+from pyebpf.core.unique import not_copied
 from pyebpf.errors import BadValue, BinaryError, StateError
 
 RecordType = Union[str, type, Callable[[bytes], Any], None]
@@ -111,7 +113,7 @@ class Reader:
         name: of the map.
     """
 
-    def __init__(self, source: Map, kind: int, make: Callable[[], RingBuffer | PerfBuffer], decode: Any) -> None:
+    def __init__(self, source: Map, make: Callable[[], RingBuffer | PerfBuffer], decode: Any) -> None:
         self.name = source.name
         self._source, self._decode = source, decode
         self._closing = allocate_lock()
@@ -125,7 +127,10 @@ class Reader:
         source.reader = self
 
     def fileno(self) -> int:
-        """A descriptor that is readable when records wait, for an event loop that calls `drain` then."""
+        """A descriptor that is readable when records wait, for an event loop that calls `drain` then.
+
+        Drain once after the loop was told of it, and to the end each time: a perf buffer's tells of new records only.
+        """
         self._require_open()
         return self._buffer.fd
 
@@ -198,6 +203,8 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    __reduce__ = not_copied
+
 
 class RingReader(Reader):
     """Of a ring buffer. What found no room, only the program knows (``bpf_ringbuf_reserve`` gave NULL)."""
@@ -208,7 +215,7 @@ class RingReader(Reader):
             raise BadValue(f"{what}: the map is no ring buffer (BPF_MAP_TYPE_RINGBUF)" +
                            ("; perf() reads it" if source.type == _PERF_EVENT_ARRAY else ""))  # fmt: skip
         records = Records(source, btf, type, what)
-        super().__init__(source, _RINGBUF, lambda: RingBuffer(source), records.decode)
+        super().__init__(source, lambda: RingBuffer(source), records.decode)
 
     def _values(self) -> Iterator[Any]:
         for run in self._buffer.runs():  # type: ignore[union-attr]
@@ -231,14 +238,14 @@ class PerfReader(Reader):
             raise BadValue(f"{what}: the map is no BPF_MAP_TYPE_PERF_EVENT_ARRAY" +
                            ("; ring() reads it" if source.type == _RINGBUF else ""))  # fmt: skip
         records = Records(source, btf, type, what, spare=7)
-        super().__init__(source, _PERF_EVENT_ARRAY, lambda: PerfBuffer(source, pages), records.decode)
+        super().__init__(source, lambda: PerfBuffer(source, pages), records.decode)
 
     def _values(self) -> Iterator[Any]:
         return map(self._decode, self._buffer.drain())
 
     @property
     def lost(self) -> int:
-        """Records that found no room, as far as the buffers were read."""
+        """Records that found no room, as far as the buffers were read: the next record that finds room tells."""
         return self._buffer.lost  # type: ignore[union-attr]
 
     def __enter__(self) -> PerfReader:

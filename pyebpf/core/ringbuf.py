@@ -15,6 +15,7 @@ import struct
 from _thread import allocate_lock
 from collections.abc import Callable, Iterator
 
+from pyebpf.core import bpf
 from pyebpf.core.map import Map
 from pyebpf.errors import LibbpfError, StateError
 
@@ -209,14 +210,12 @@ class RingBuffer:
         for view in (self._consumer, self._producer, self._lengths, self._data, self._awake):
             if view is not None:
                 view.release()
-        for mapping in (self._consumer_page, self._producer_map):
-            try:
-                mapping.close()
-            except BufferError:  # a record is still held; its view keeps the memory
-                pass
-        del mapping, self._consumer_page, self._producer_map
+        bpf.unmap(self._consumer_page)
+        bpf.unmap(self._producer_map)  # of which a record may still be held
+        del self._consumer_page, self._producer_map
         os.close(self._wake_read)
-        os.close(self._wake_write)
+        unused, self._wake_write = self._wake_write, -1  # another file may have its number then: nothing for `wake`
+        os.close(unused)
 
 
 def records_of(data: memoryview, size: int) -> Iterator[memoryview]:

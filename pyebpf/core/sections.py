@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pyebpf.core import libbpf
+from pyebpf.core import bpf, libbpf
 from pyebpf.errors import NoSuchName, StateError
 
 if TYPE_CHECKING:
@@ -38,12 +38,16 @@ def no_such(kind: str, name: object, known: Any) -> NoSuchName:
     )
 
 
-class DataSection:
+class DataSection(Mapping[str, Any]):
     """The variables of a section, by name, typed by BTF: read and written like a dict's values.
 
     Constants (``.rodata``) are written before the object is loaded, so that the verifier can prune by them. Others can
     be written at any time; once the object is loaded that is the memory the programs see.
     """
+
+    # It is itself, not what is in it at the moment.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     def __init__(self, name: str, pointer: Any, variables: list[Variable], owner: Object) -> None:
         self.name, self._pointer, self._owner = name, pointer, owner
@@ -57,6 +61,8 @@ class DataSection:
             raise StateError(f"{self.name}: the object is closed")
         if self._live is not None:
             return self._live
+        if self._pointer is None:
+            raise StateError(f"the object has no section {self.name}")
         size = libbpf.ffi.new("size_t *")
         address = libbpf.lib().bpf_map__initial_value(self._pointer, size)
         if address == libbpf.ffi.NULL:
@@ -69,7 +75,7 @@ class DataSection:
     def close(self) -> None:
         """Lets go of the memory."""
         if self._live is not None:
-            self._live.close()
+            bpf.unmap(self._live)
 
     def _variable(self, name: str) -> Variable:
         try:
@@ -103,14 +109,3 @@ class DataSection:
 
     def __len__(self) -> int:
         return len(self._variables)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def keys(self) -> Any:
-        """The variables' names."""
-        return self._variables.keys()
-
-    def items(self) -> Iterator[tuple[str, Any]]:
-        """The variables' names and values."""
-        return ((name, self[name]) for name in self._variables)

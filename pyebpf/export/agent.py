@@ -18,17 +18,18 @@ from typing import Any
 
 from pyebpf import __version__
 from pyebpf.errors import Error, ExtraMissing
-from pyebpf.export.config import Config, ConfigError, load
-from pyebpf.export.cost import Costs
-from pyebpf.export.happenings import EventTrace
+from pyebpf.export.config import Config, ConfigError, Selection, load
+from pyebpf.export.events import EventTrace
 from pyebpf.export.http import Response, Server, bind
 from pyebpf.export.log import Log
-from pyebpf.export.metrics import Family, Point
+from pyebpf.export.metrics import Family, Point, Source
+from pyebpf.export.overhead import Costs
+from pyebpf.export.processes import Processes
 from pyebpf.export.prometheus import Collector
-from pyebpf.export.selection import Processes
 from pyebpf.export.trace import STATES, Job, Trace, reason_of, trace_of
 
 TICK = 0.2  # seconds between looks at rates and at files that may be rewritten
+_LAST_DELIVERY = 1.5  # seconds that an OTLP endpoint has at the end
 _PAGE = os.sysconf("SC_PAGESIZE")
 
 
@@ -78,7 +79,10 @@ class Agent:
         self._started = time.monotonic()
         self._ready: Callable[[], None] | None = None
         self._too_big = 0.0
-        self._collector = Collector(self._own)
+        self._own_source = Source(self._own, max_series=None)
+        self._past: dict[str, tuple[int, dict[str, int]]] = {}  # of traces that a reload ended: their own counters
+        self._status = ""
+        self._collector = Collector(self._own_source)
         self._registry = prometheus_client.CollectorRegistry(auto_describe=False)
         self._registry.register(self._collector)
         prometheus_client.ProcessCollector(registry=self._registry)
@@ -115,19 +119,23 @@ class Agent:
             ready: called once each trace was tried.
         """
         self._ready = ready
-        gc.freeze()  # what is imported stays: collecting takes a millisecond then
+        gc.freeze()  # what is imported stays: collecting after each job takes a millisecond then
         self._worker.start()
         self._apply(self.config)
         self._server = Server(self._listener, self._answer)
         try:
-            host, port = self._server.address
-            self._log("info", "started", version=__version__, listen=f"{host}:{port}", traces=len(self.traces))
-            if not ipaddress.ip_address(host).is_loopback:
-                self._log("warning", f"{host} is not a loopback address: whoever reaches it sees the metrics")
+            self._tell("started", self._listener, version=__version__)
             self._loop()
         finally:
             self._notify("STOPPING=1")
             self._close()
+
+    def _tell(self, what: str, listener: socket.socket, **fields: object) -> None:
+        host, port = listener.getsockname()[:2]
+        listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._log("info", what, **fields, listen=listen, traces=len(self.traces))
+        if not ipaddress.ip_address(host).is_loopback:
+            self._log("warning", f"{host} is not a loopback address: whoever reaches it sees the metrics")
 
     def _loop(self) -> None:
         tick = look = time.monotonic()
@@ -177,15 +185,17 @@ class Agent:
             self._guard(trace, trace.drain)
 
     def _look(self) -> None:
-        if any(trace.config.selection.pids or trace.config.selection != type(trace.config.selection)()
-               for trace in self.traces.values()):  # fmt: skip
+        if any(trace.config.targets and trace.config.selection != Selection() for trace in self.traces.values()):
             followed = frozenset(pid for trace in self.traces.values() for pid in trace.followed())
             self._processes.look(followed)
         for trace in self.traces.values():
             self._give(self._guard(trace, partial(trace.look, self._processes)))
         self._bound_memory()
         states = [str(trace.status()["state"]) for trace in self.traces.values()]
-        self._notify("STATUS=" + ", ".join(f"{states.count(state)} {state}" for state in STATES if state in states))
+        status = "STATUS=" + ", ".join(f"{states.count(state)} {state}" for state in STATES if state in states)
+        if status != self._status:
+            self._status = status
+            self._notify(status)
 
     def _give(self, jobs: Iterable[Job] | None) -> None:
         """Gives jobs to the worker."""
@@ -198,11 +208,11 @@ class Agent:
         try:
             return act()
         except Exception as error:
-            why = reason_of(error) if isinstance(error, (Error, OSError)) else f"{type(error).__name__}: {error}"
+            why = reason_of(error)
         try:
             trace.pause("error", why)
         except Exception as error:
-            self._log("error", f"can't detach: {type(error).__name__}: {error}", trace=trace.config.name)
+            self._log("error", f"can't detach: {reason_of(error)}", trace=trace.config.name)
         return None
 
     def _work(self) -> None:
@@ -213,9 +223,11 @@ class Agent:
                 return
             try:
                 job()
-            except Exception as error:  # a fault of ours in one trace must not keep others from being attached
-                self._log("error", f"a fault in pyebpf: {type(error).__name__}: {error}")
-            gc.collect()  # sessions hold each other; what the collector waits for by itself is megabytes
+            except Exception as error:  # one trace's must not keep others from being attached
+                self._log("error", reason_of(error))
+            # A session leaves cycles, as types of records are classes: megabytes, until the collector comes by itself,
+            # after 50,000 new objects (`pyebpf.cli.main.entry`).
+            gc.collect()
             self._done += 1
             self._poke()
 
@@ -236,9 +248,9 @@ class Agent:
     def _close(self) -> None:
         self._jobs.put(None)
         for trace in self.traces.values():
-            trace.close()
+            self._guard(trace, trace.close)
         if self._exporter is not None:
-            self._exporter.close()
+            self._exporter.close(_LAST_DELIVERY)
         self._server.close()
         self._log("info", "ended")
 
@@ -252,7 +264,8 @@ class Agent:
             if new is not None and new.what() == trace.config.what():
                 trace.update(new)
                 continue
-            trace.close()
+            self._guard(trace, trace.close)
+            self._past[name] = trace.attachments, trace.detached
             self._collector.remove(trace.source)
             if self._exporter is not None:
                 self._exporter.remove(trace.source)
@@ -262,6 +275,7 @@ class Agent:
         for name, one in wanted.items():
             if name not in self.traces:
                 trace = self.traces[name] = trace_of(one, self._log, self._costs)
+                trace.attachments, trace.detached = self._past.pop(name, (0, {}))
                 self._collector.add(trace.source)
                 if self._exporter is not None:
                     self._exporter.add(trace.source)
@@ -290,16 +304,17 @@ class Agent:
         else:
             if exporter is not self._exporter:
                 if self._exporter is not None:
-                    self._exporter.close()
+                    self._exporter.close(_LAST_DELIVERY)
                 self._exporter = exporter
                 for trace in self.traces.values() if exporter is not None else ():
                     exporter.add(trace.source)
             self._apply(config)
             if listener is not None:
                 self._server.move(listener)
+                self._listener = listener
             self._reloads["success"] += 1
             self._reload_error = ""
-            self._log("info", "configuration reloaded", traces=len(self.traces))
+            self._tell("configuration reloaded", self._listener)
         self._notify("READY=1")
 
     def _new_exporter(self, config: Config) -> Any:
@@ -307,8 +322,8 @@ class Agent:
             return None
         from pyebpf.export.otlp import Exporter
 
-        otlp = config.otlp
-        exporter = Exporter(self._own, endpoint=otlp.endpoint, interval=otlp.interval, headers=dict(otlp.headers))
+        endpoint, interval, headers = config.otlp
+        exporter = Exporter(self._own_source, endpoint=endpoint, interval=interval, headers=dict(headers))
         exporter.start()
         return exporter
 
@@ -318,7 +333,10 @@ class Agent:
         """In the server's thread."""
         if path == "/metrics":
             self._scrapes += 1
-            encode, content_type = self._encoder(accept)
+            try:
+                encode, content_type = self._encoder(accept)
+            except Exception:  # whatever the client wrote there
+                encode, content_type = self._encoder("")
             return Response(200, content_type, encode(self._registry))
         if path == "/healthz":
             body = json.dumps(self.health(), indent=1) + "\n"
@@ -364,8 +382,8 @@ class Agent:
                    [({"trace": name}, round(trace.overhead, 6)) for name, _, trace in states]),
             family("trace_map_memory_bytes", "gauge", "Kernel memory of a trace's maps.",
                    [({"trace": name}, trace.memory()) for name, _, trace in states], "bytes"),
-            family("agent_cpu_seconds_total", "counter", "CPU time of the agent.",
-                   [({}, usage.user + usage.system)], "seconds"),
+            family("agent_cpu_seconds_total", "counter", "CPU time of the agent and of what reads programs for it.",
+                   [({}, round(sum(usage[:4]), 2))], "seconds"),
             family("agent_resident_memory_bytes", "gauge", "Memory of the agent, without maps.",
                    [({}, resident_memory())], "bytes"),
             family("agent_memory_limit_bytes", "gauge", "max_memory of the configuration.",

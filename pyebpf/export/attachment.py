@@ -10,8 +10,8 @@ from typing import NamedTuple
 from pyebpf.core.object import Object
 from pyebpf.errors import TargetNotFound
 from pyebpf.export.config import TraceConfig
-from pyebpf.export.cost import Costs
 from pyebpf.export.metrics import Family, families
+from pyebpf.export.overhead import Costs
 from pyebpf.export.resolver import Question, ask
 from pyebpf.target.locate import Located
 from pyebpf.target.probe import Resolution
@@ -95,7 +95,7 @@ class Attachment:
         pids: Sequence[int],
         costs: Costs,
     ) -> None:
-        self.pids = set(pids)
+        self.pids: set[int] = set()
         self._fds: list[int] = []
         try:
             for one in located:
@@ -115,18 +115,20 @@ class Attachment:
             fd_of = {file[:2]: fd for file, fd in zip(self.files, self._fds)}
             timed = config.tool == "latency"
             self._costs = [costs.of(probe, fd_of[probe.image_id], timed) for probe in resolution.probes]
-            first = list(pids)[:1]
-            self.session = _SESSIONS[config.tool, bool(pids)](resolution, first)
+            self.session = _SESSIONS[config.tool, bool(pids)](resolution, pids[:1])
         except BaseException:
             self._close_files()
             raise
         try:
             probes = self.session._probes
-            for pid in pids:
-                if pid in first:
-                    probes.object.maps["tgids"][pid] = 1
-                else:
-                    probes.follow(pid)
+            for pid in pids[:1]:
+                probes.object.maps["tgids"][pid] = 1
+                self.pids.add(pid)
+            for pid in pids[1:]:
+                try:
+                    self.follow(pid)
+                except TargetNotFound:  # it has ended
+                    continue
             if self.changed():
                 raise TargetNotFound(f"{located[0].shown}: changed while it was attached to")
             self.memory = map_memory(probes.object)
@@ -137,12 +139,10 @@ class Attachment:
     def _on_these(self, resolution: Resolution) -> Resolution:
         """The probes, to be placed in the very files that are held open, whatever their paths name by now."""
         paths = {file[:2]: f"/proc/self/fd/{fd}" for file, fd in zip(self.files, self._fds)}
-        unknown = [probe.shown for probe in resolution.probes if probe.image_id not in paths]
-        if unknown:
-            raise TargetNotFound(f"{unknown[0]}: replaced while it was read")
-        if self.changed():
+        found = [probe for probe in resolution.probes if probe.image_id in paths]  # a library may have variants
+        if not found or self.changed():
             raise TargetNotFound(f"{resolution.probes[0].shown}: changed while it was read")
-        probes = tuple(probe._replace(path=paths[probe.image_id], pids=()) for probe in resolution.probes)
+        probes = tuple(probe._replace(path=paths[probe.image_id], pids=()) for probe in found)
         return resolution._replace(probes=probes)
 
     def changed(self) -> bool:

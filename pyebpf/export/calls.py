@@ -11,10 +11,10 @@ from functools import partial
 from pyebpf.errors import Error
 from pyebpf.export.attachment import Attachment, File, file_of
 from pyebpf.export.config import Selection, TraceConfig
-from pyebpf.export.cost import Costs
 from pyebpf.export.log import Log
 from pyebpf.export.metrics import Family
-from pyebpf.export.selection import Processes, Running, in_use
+from pyebpf.export.overhead import Costs
+from pyebpf.export.processes import Processes, Running, in_use
 from pyebpf.export.trace import Job, Retry, Trace, reason_of
 from pyebpf.target.locate import Located, locate
 from pyebpf.target.process import Process
@@ -43,7 +43,7 @@ class Group:
         file: its name, as targets have it.
         targets: the targets.
         attachments: by the files they are on, the oldest first.
-        current: the files that the name means now; None: there are none.
+        current: the files that the name means now, several if a library has variants; of selected processes, none.
         reason: why something that was asked for isn't traced.
         busy: the worker is at it.
         placed: processes that are followed, and in which attachment.
@@ -53,7 +53,7 @@ class Group:
         self.file = file
         self.targets = tuple(targets)
         self.attachments: dict[Files, Attachment] = {}
-        self.current: Files | None = None
+        self.current: Files = ()
         self.reason = ""
         self.busy = False
         self.placed: dict[int, tuple[Running, Files]] = {}
@@ -72,7 +72,12 @@ class Group:
 
     def attached(self) -> bool:
         """Whether calls that happen now are seen, as far as this can be told."""
-        return self.current in self.attachments if not self.placed else True
+        return bool(self.placed or self.current) and all((file,) in self.attachments for file in self.current)
+
+    def spare(self) -> list[Files]:
+        """Attachments to files that the name doesn't mean any more, and that no process is followed in."""
+        now = [(file,) for file in self.current]
+        return [files for files, one in self.attachments.items() if files not in now and not one.pids]
 
 
 class CallTrace(Trace):
@@ -109,16 +114,15 @@ class CallTrace(Trace):
         try:
             located = self._located(group)
             files = tuple(file_of(one.path) for one in located)
+            before, group.current = group.current, files
+            # An attachment a file: if one of a library's variants is replaced, the others must not be counted twice.
+            for file, one in zip(files, located):
+                fresh = file not in before and _may_be_in_the_making(one.path)
+                if (file,) not in group.attachments and not fresh and group.may_try((file,)):
+                    return self._job(group, (file,), [one], ())
         except (Error, OSError) as error:
-            group.current, group.reason = None, reason_of(error)
-            return []
-        if files == group.current and files in group.attachments:
-            return []
-        fresh = any(_may_be_in_the_making(one.path) for one in located)
-        before, group.current = group.current, files
-        if (fresh and before != files) or not group.may_try(files):
-            return []
-        return self._job(group, files, located, ())
+            group.current, group.reason = (), reason_of(error)
+        return []
 
     def _located(self, group: Group) -> list[Located]:
         """Where a name leads; a library's, which takes reading ld.so's cache, only if that has changed."""
@@ -139,7 +143,7 @@ class CallTrace(Trace):
         attachment, reason = None, ""
         try:
             attachment = Attachment(config, group.targets, located, [one.pid for one in running], self._costs)
-        except (Error, OSError) as error:
+        except Exception as error:
             reason = reason_of(error)
         with self.lock:
             group.busy = False
@@ -151,9 +155,15 @@ class CallTrace(Trace):
             if self.closed or self.paused() or attachment.files in group.attachments:
                 attachment.close()
                 return
-            self._hits[attachment] = 0, 0.0
+            for other in self.groups:
+                if other is not group and any({*files} & {*there} for there in other.attachments):  # calls count once
+                    attachment.close()
+                    group.reason = f"{group.targets[0]}: the file is that of {other.targets[0]}: write its name alike"
+                    group.failed(files)
+                    return
+            self._hits[attachment] = attachment.hits()  # attaching took its time: no rate can be told of these
             group.attachments[attachment.files] = attachment
-            group.placed.update((one.pid, (one, attachment.files)) for one in running)
+            group.placed.update((one.pid, (one, attachment.files)) for one in running if one.pid in attachment.pids)
             group.reason = "; ".join(attachment.missing)
             group.retries.pop(files, None)
             session = attachment.session
@@ -166,18 +176,15 @@ class CallTrace(Trace):
 
     def _bound(self, group: Group) -> None:
         """Lets the oldest go of more attachments than are kept beside what is needed."""
-        spare = [
-            files for files, one in group.attachments.items() if files != group.current and not one.pids
-        ]
-        for files in spare[: max(0, len(spare) - _OLDER)]:
+        for files in group.spare()[:-_OLDER]:
             self._drop(group, files, "older files", "too many older generations of the file")
 
     def _sweep(self, group: Group) -> list[Job]:
         """Now and then: whether older files still run anywhere."""
-        if time.monotonic() - group.swept < _SWEEP or not (group.attachments.keys() - {group.current}):
+        if time.monotonic() - group.swept < _SWEEP:
             return []
         group.swept = time.monotonic()
-        older = [files for files, one in group.attachments.items() if files != group.current and not one.pids]
+        older = group.spare()
         return [partial(self._drop_unused, group, older)] if older else []
 
     def _drop_unused(self, group: Group, older: Sequence[Files]) -> None:
@@ -194,14 +201,20 @@ class CallTrace(Trace):
     def _drop(self, group: Group, files: Files, reason: str, why: str) -> None:
         """Detaches and keeps the numbers."""
         attachment = group.attachments.pop(files)
-        attachment.session.detach()
-        self._hits.pop(attachment, None)
-        self._totals.keep(self._limit(attachment.families(self._labels, _TOOLS[self.config.tool])))
-        attachment.close()
         group.placed = {pid: place for pid, place in group.placed.items() if place[1] != files}
         if reason:
             self.detached[reason] = self.detached.get(reason, 0) + 1
         self.log("warning" if reason else "info", f"detached: {why}", functions=len(attachment.session.functions))
+        self._end(attachment)
+
+    def _end(self, attachment: Attachment) -> None:
+        """Detaches and keeps the numbers."""
+        self._hits.pop(attachment, None)
+        try:
+            attachment.session.detach()
+            self._totals.keep(self._limit(attachment.families(self._labels, _TOOLS[self.config.tool])))
+        finally:
+            attachment.close()
 
     # -- selected processes
 
@@ -223,6 +236,8 @@ class CallTrace(Trace):
                     group.placed[one.pid] = one, files
                 elif group.may_try(files):
                     wanted.setdefault(files, (located, []))[1].append(one)
+                else:  # what can't be attached to must not keep others from their turn
+                    group.failed(one)
             except (Error, OSError) as error:
                 group.failed(one)
                 reason = reason_of(error)
@@ -252,17 +267,10 @@ class CallTrace(Trace):
         return new, spent
 
     def _release(self) -> None:
-        sessions = [one.session for group in self.groups for one in group.attachments.values()]
-        for session in sessions:
-            session.detach()
         for group in self.groups:
-            for attachment in group.attachments.values():
-                self._totals.keep(self._limit(attachment.families(self._labels, _TOOLS[self.config.tool])))
-                attachment.close()
-            group.attachments.clear()
-            group.placed.clear()
-            group.current = None
-        self._hits.clear()
+            group.placed, group.current = {}, ()
+            while group.attachments:
+                self._end(group.attachments.popitem()[1])
 
     def followed(self) -> Iterable[int]:
         with self.lock:
@@ -289,10 +297,9 @@ class CallTrace(Trace):
         }
 
     def _families(self) -> Iterable[Family]:
-        with self.lock:
-            tool = _TOOLS[self.config.tool]
-            held = [one for group in self.groups for one in group.attachments.values()]
-            return self._totals.plus([family for one in held for family in one.families(self._labels, tool)])
+        tool = _TOOLS[self.config.tool]
+        held = [one for group in self.groups for one in group.attachments.values()]
+        return self._totals.plus([family for one in held for family in one.families(self._labels, tool)])
 
 
 def _described(selection: Selection) -> str:

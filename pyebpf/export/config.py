@@ -16,11 +16,12 @@ from pyebpf.export.eventtools import SCOPE, event_tool, event_tools, scope_of, t
 
 DEFAULT_LISTEN = ("127.0.0.1", 9435)
 MOST_TRACES = 256
-MOST_TARGETS = 256
 _MOST_ERRORS = 50
 _LEAST_MEMORY = 48 << 20  # an agent that traces nothing has 30 MB
 
 FUNCTIONS = ("count", "latency")
+_NOT_EXPORTED = ("argdist", "funcslower", "stackcount", "trace")  # of functions
+_TOP = ("interval", "listen", "max_memory", "otlp")
 Readers = dict[str, "Callable[[Any], Any] | None"]
 
 _NAME = r"[A-Za-z0-9_.:/@ -]{1,100}\Z"
@@ -112,7 +113,7 @@ class Config(NamedTuple):
     """A configuration.
 
     Attributes:
-        listen: address and port; None: nothing is served.
+        listen: address and port.
         interval: seconds between looks at targets and processes.
         max_memory: bytes, of the agent and its maps.
         otlp: or None.
@@ -194,6 +195,9 @@ class _Reader:
         """Reads a table's keys; None: a key that is read elsewhere."""
         found = {}
         for key, value in values.items():
+            if key not in readers and path and key in _TOP:
+                self.problem((*path, key), f"{key} belongs at the top of the file, above the first [[trace]]")
+                continue
             if key not in readers:
                 self.unknown((*path, key), key, readers, f"{what} has no key")
                 continue
@@ -227,7 +231,10 @@ class _Reader:
         def headers(value: Any) -> tuple[tuple[str, str], ...]:
             if not isinstance(value, dict):
                 raise ValueError(f"{reading.shown(value)} is not a table, such as {{ Authorization = \"…\" }}")
-            return tuple((name, reading.text(one)) for name, one in value.items())
+            for name, one in value.items():
+                if not isinstance(one, str):
+                    raise ValueError(f"{name}: {reading.shown(one)} is not a string")
+            return tuple(value.items())
 
         def endpoint(value: Any) -> str:
             if not re.match(r"https?://[^\s/]+", reading.text(value)):
@@ -281,13 +288,14 @@ class _Reader:
                 self.problem(path, f"{tool} needs targets, such as [\"/usr/bin/envoy:*dispatch*\"]")
         else:
             described = event_tool(tool)
-            if described is None and tool_of(tool) is not None:
-                self.problem((*path, "tool"), f"{tool} reports sums rather than events, and they aren't exported")
-                readers.update((key, None) for key in values)
-            elif described is None:
-                known = (*FUNCTIONS, *event_tools())
-                self.unknown((*path, "tool"), tool, known, "there is no tool")
-                readers.update((key, None) for key in values)  # what it takes isn't known
+            if described is None:
+                if tool_of(tool) is not None:
+                    self.problem((*path, "tool"), f"{tool} reports sums rather than events, and they aren't exported")
+                elif tool in _NOT_EXPORTED:
+                    self.problem((*path, "tool"), f"{tool} isn't exported: of functions there are count and latency")
+                else:
+                    self.unknown((*path, "tool"), tool, (*FUNCTIONS, *event_tools()), "there is no tool")
+                readers.update((key, None) for key in values if key not in readers)  # what it takes isn't known
             else:
                 options, fields = described
                 readers.update(options)

@@ -13,6 +13,7 @@ import selectors
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -112,22 +113,16 @@ class Server:
         self._clients: dict[socket.socket, Connection] = {}
         self._listener = listener
         self._wake, self._waker = os.pipe()
-        self._next: socket.socket | None = None
+        self._next: deque[socket.socket] = deque()
         self._ended = False
         self._selector.register(listener, selectors.EVENT_READ)
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._thread.start()
 
-    @property
-    def address(self) -> tuple[str, int]:
-        """Where it listens."""
-        host, port = self._listener.getsockname()[:2]
-        return str(host), int(port)
-
     def move(self, listener: socket.socket) -> None:
         """Listens elsewhere from now on; requests that are being answered are still answered."""
-        self._next = listener
+        self._next.append(listener)
         os.write(self._waker, b"\0")
 
     def close(self) -> None:
@@ -157,12 +152,11 @@ class Server:
         self._selector.close()
 
     def _move(self) -> None:
-        listener, self._next = self._next, None
-        if listener is not None:
+        while self._next:
             self._selector.unregister(self._listener)
             self._listener.close()
-            self._listener = listener
-            self._selector.register(listener, selectors.EVENT_READ)
+            self._listener = self._next.popleft()
+            self._selector.register(self._listener, selectors.EVENT_READ)
 
     def _accept(self) -> None:
         try:
@@ -195,6 +189,7 @@ class Server:
                     return None
                 else:
                     client.answer = self._answered(client.request)
+                client.deadline = time.monotonic() + _SECONDS  # whoever waited for others' answers has time to read
                 self._selector.modify(client.socket, selectors.EVENT_WRITE)
             sent = client.socket.send(client.answer)
             client.answer = client.answer[sent:]

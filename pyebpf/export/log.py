@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 from pyebpf.output.text import safe
 
-LEVELS = ("debug", "info", "warning", "error")
 _LONGEST = 4000
 
 
@@ -19,16 +18,13 @@ class Log:
 
     Args:
         fd: where to.
-        least: the lowest level that is written.
     """
 
-    def __init__(self, fd: int = 2, least: str = "info") -> None:
-        self._fd, self._least = fd, LEVELS.index(least)
+    def __init__(self, fd: int = 2) -> None:
+        self._fd = fd
 
     def __call__(self, level: str, message: str, **fields: object) -> None:
-        """Writes a line. Nobody to read it is no reason to end."""
-        if LEVELS.index(level) < self._least:
-            return
+        """Writes a line; `level` is "info", "warning" or "error". Nobody to read it is no reason to end."""
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
         line = {"ts": stamp, "level": level, "msg": _plain(message), **{k: _plain(v) for k, v in fields.items()}}

@@ -282,16 +282,17 @@ class Limit:
         admitted.update(point.labels for point in new)
         kept = [point for point in family.points if point.labels in admitted]
         rest = [point for point in family.points if point.labels not in admitted and size(point)]
-        if rest or family.name in self._folding:
-            one = (rest or kept)[0]
-            fixed = tuple((name, value) for name, value in one.labels if name in self._fixed)
-            self._folding[family.name] = Point(label_pairs((*fixed, ("metric", family.name))), len(rest))
         folded = [
             point._replace(
                 labels=tuple((name, value if name in self._fixed else OTHER) for name, value in point.labels)
             )
             for point in rest
         ]
+        if rest or family.name in self._folding:
+            one = (rest or kept)[0]
+            fixed = tuple((name, value) for name, value in one.labels if name in self._fixed)
+            over = sum(point.labels != other.labels for point, other in zip(rest, folded))
+            self._folding[family.name] = Point(label_pairs((*fixed, ("metric", family.name))), over)
         return merge([_family(family, [*kept, *folded])])[0]
 
 
@@ -361,7 +362,7 @@ class Source:
     Args:
         what: a session, an `EventCounter`, or a function that returns families.
         labels: that all points get (not those of a function).
-        max_series: see `Limit`.
+        max_series: see `Limit`; None: what a function returns is bounded as it is.
         tool: see `families`.
 
     Attributes:
@@ -375,14 +376,15 @@ class Source:
         self,
         what: Any,
         labels: Mapping[str, object] | Iterable[tuple[str, object]] = (),
-        max_series: int = MAX_SERIES,
+        max_series: int | None = MAX_SERIES,
         tool: str | None = None,
     ) -> None:
         self._what, self._labels, self._tool = what, label_pairs(labels), tool
         if not callable(what):  # now rather than at each scrape
             own = what.names if isinstance(what, EventCounter) else ("function", "path", "reason")
             _with(self._labels, tool="", **dict.fromkeys(own))
-        self._limit = Limit(max_series, [name for name, _ in self._labels])
+        fixed = [name for name, _ in self._labels]
+        self._limit = merge if max_series is None else Limit(max_series, fixed)
         self._totals = Totals()
         self._lock = threading.Lock()
         self._current: list[Family] = []

@@ -10,7 +10,7 @@ import socket
 def notify(state: str) -> None:
     """Sends lines such as "READY=1" to the service manager, if one waits for them."""
     path = os.environ.get("NOTIFY_SOCKET", "")
-    if path[:1] not in ("/", "@"):
+    if path[:1] not in ("/", "@") or (state == "WATCHDOG=1" and "WATCHDOG_USEC" not in os.environ):
         return
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

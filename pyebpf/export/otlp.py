@@ -250,19 +250,23 @@ class Exporter:
     def _run(self) -> None:
         while not self._stop.wait(self._interval):
             self.export_once()
+        self.export_once()
 
-    def close(self) -> None:
-        """Ends the thread and exports a last time. Safe to call twice. Close it before the sessions.
+    def close(self, wait: float | None = None) -> None:
+        """Exports a last time and ends the thread. Safe to call twice. Close it before the sessions.
 
-        Where the endpoint doesn't answer that takes up to twice `timeout`.
+        Args:
+            wait: seconds after which the last delivery is given up. None: where the endpoint doesn't answer, it takes
+                up to twice `timeout`.
         """
         if self._stop.is_set():
             return
+        if self._thread is None:
+            self.start()
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-        self.export_once()
-        self._client.shutdown()
+        assert self._thread is not None
+        self._thread.join(wait)
+        self._client.shutdown()  # a delivery that goes on is not tried again
 
     def __enter__(self) -> Exporter:
         return self

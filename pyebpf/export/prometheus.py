@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
 BUCKETS = range(8, 37)  # 256 ns .. 69 s: what a traced call can last, and what somebody waits for
+MANY = 100  # histograms: of more, those without a call are left out, as each is some 30 lines of every scrape
 
 
 def _library() -> Any:
@@ -87,10 +88,12 @@ class Collector:
         counter = family.kind == "counter"
         name = family.name[: -len("_total")] if counter and family.name.endswith("_total") else family.name
         metric: Metric = self._metric(name, family.help, family.kind, family.unit)
+        many = len(family.points) > MANY
         for point in family.points:
             labels = dict(point.labels)
             if isinstance(point, HistogramPoint):
-                self._add_histogram(metric, labels, point)
+                if point.count or not many:
+                    self._add_histogram(metric, labels, point)
             else:
                 metric.add_sample(f"{metric.name}_total" if counter else metric.name, labels, point.value)
         return metric

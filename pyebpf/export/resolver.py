@@ -11,6 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -90,6 +91,7 @@ def serve() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(5)
+    _die_first()
     result: Answer | tuple[str, str, str | None]
     try:
         result = _answer(pickle.loads(sys.stdin.buffer.read(_MOST_BYTES)))
@@ -97,7 +99,28 @@ def serve() -> None:
         result = type(error).__name__, str(error), error.hint
     except MemoryError:
         result = "Error", f"reading it takes more than {_MEMORY >> 30} GiB of memory", None
+    except Exception as error:
+        result = "Error", f"a fault in pyebpf: {type(error).__name__}: {error}", None
     sys.stdout.buffer.write(pickle.dumps(result))
+
+
+def _die_first() -> None:
+    """Of the two the agent is to survive where memory is short, and this process isn't to survive the agent."""
+    import threading
+
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
+    except OSError:
+        pass
+    agent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == agent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _answer(question: Question) -> Answer:

@@ -10,15 +10,14 @@ from typing import Any
 
 from pyebpf.errors import Error
 from pyebpf.export.config import TraceConfig
-from pyebpf.export.cost import Costs
 from pyebpf.export.log import Log
 from pyebpf.export.metrics import Family, Limit, Source, Totals
-from pyebpf.export.selection import Processes
+from pyebpf.export.overhead import Costs
+from pyebpf.export.processes import Processes
 
 STATES = ("attached", "partial", "waiting", "detached")
 _LONGEST_PAUSE = 3600.0
 _RETRY = (1.0, 60.0)  # seconds until what failed is tried again: at first, at most
-
 _MOST_TOLD = 20
 
 Job = Callable[[], None]
@@ -65,7 +64,7 @@ class Trace:
         self._labels = {"trace": config.name}
         self._totals = Totals()
         self._limit = Limit(config.max_series, ("trace", "tool"))
-        self.source = Source(self._families, self._labels, config.max_series)
+        self.source = Source(self._bounded, max_series=None)
         self._told: set[str] = set()  # reasons that were logged
         self._paused_until = 0.0
         self._pause_reason = ""
@@ -162,6 +161,11 @@ class Trace:
             self._told.add(reason)
             self.log("warning", f"waiting: {reason}")
 
+    def _bounded(self) -> list[Family]:
+        """The numbers. What ended and what goes on have the same limit: who got a series in one has it in the other."""
+        with self.lock:
+            return self._limit(self._families())
+
     def followed(self) -> Iterable[int]:
         """Processes that it must not lose sight of."""
         return ()
@@ -196,8 +200,10 @@ class Trace:
 
 def reason_of(error: Exception) -> str:
     """An error and what to do about it, as one sentence."""
-    if isinstance(error, OSError) and not isinstance(error, Error):
-        return f"{error.filename or ''}: {error.strerror}".lstrip(": ")
+    if not isinstance(error, Error):
+        if isinstance(error, OSError):
+            return f"{error.filename or ''}: {error.strerror}".lstrip(": ")
+        return f"a fault in pyebpf: {type(error).__name__}: {error}"
     matches = getattr(error, "close_matches", ())
     near = f"; did you mean {', '.join(matches)}?" if matches else ""
     hint = getattr(error, "hint", None)
@@ -210,6 +216,6 @@ def trace_of(config: TraceConfig, log: Log, costs: Costs) -> Trace:
     if config.targets:
         from pyebpf.export.calls import CallTrace as kind
     else:
-        from pyebpf.export.happenings import EventTrace as kind
+        from pyebpf.export.events import EventTrace as kind
     trace: Trace = kind(config, log, costs)
     return trace

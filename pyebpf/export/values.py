@@ -63,9 +63,10 @@ def shown(value: Any) -> str:
 
 def text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{shown(value)} is not a text")
+        raise ValueError(f"{shown(value)} is not a string")
     if not value or len(value) > 4096 or "\0" in value:
-        raise ValueError("the text is empty, longer than 4096, or has a NUL character in it")
+        long = "is longer than 4096 characters" if value else "is empty"
+        raise ValueError(f"the string {'has a NUL character in it' if chr(0) in value else long}")
     return value
 
 
@@ -79,7 +80,7 @@ def between(low: float, high: float, read: Callable[[Any], Any]) -> Callable[[An
     def checked(value: Any) -> Any:
         number = read(value)
         if not low <= number <= high:
-            raise ValueError(f"{shown(value)} is not within {low:g} to {high:g}")
+            raise ValueError(f"{shown(value)} is not within {low:.12g} to {high:.12g}")
         return number
 
     return checked
@@ -95,8 +96,16 @@ def many(read: Callable[[Any], Any], most: int = MOST) -> Callable[[Any], tuple[
     def checked(value: Any) -> tuple[Any, ...]:
         values = value if isinstance(value, list) else [value]
         if not 0 < len(values) <= most:
-            raise ValueError(f"it has {len(values)} of them, not 1 to {most}")
-        return tuple(dict.fromkeys(read(one) for one in values))
+            raise ValueError(f"there are {len(values)} of them, not 1 to {most}")
+        found, wrong = [], []
+        for one in values:
+            try:
+                found.append(read(one))
+            except ValueError as error:
+                wrong.append(str(error))
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return tuple(dict.fromkeys(found))
 
     return checked
 

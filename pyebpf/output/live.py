@@ -80,7 +80,7 @@ def counts(
                      + _bar(recent * bar * 8 // most if most else 0))  # fmt: skip
     heading = f"{'FUNC':<{name}} {'CALLS/S':>12} {'TOTAL':>13}"
     summed = f"{_rate(sum(now.values()) / seconds)} calls/s · {sum(total.values()):,} calls"
-    return _frame(size, title, heading, lines, len(ranked), f"{len(ranked)} functions · {summed}", foot)
+    return _frame(size, title, heading, lines, len(ranked), f"{_counted(len(ranked), 'function')} · {summed}", foot)
 
 
 def latencies(
@@ -119,7 +119,7 @@ def latencies(
     heading = f"{'FUNC':<{name}} {'CALLS/S':>8} {'P50':>7} {'P90':>7} {'P99':>7} {'MAX':>7} {axis}"
     calls = sum(one.count for one in now.values())
     summed = f"{_rate(calls / seconds)} calls/s · {sum(one.count for one in total.values()):,} calls"
-    return _frame(size, title, heading, lines, len(ranked), f"{len(ranked)} functions · {summed}", foot)
+    return _frame(size, title, heading, lines, len(ranked), f"{_counted(len(ranked), 'function')} · {summed}", foot)
 
 
 def traffic(size: tuple[int, int], title: str, now: Sequence[Traffic], seconds: float, foot: str) -> list[str]:
@@ -139,7 +139,11 @@ def traffic(size: tuple[int, int], title: str, now: Sequence[Traffic], seconds: 
     heading = f"{'PID':<7} {'COMM':<12} {'LADDR':<{address}} {'RADDR':<{address}} {'RX_KB':>6} {'TX_KB':>6}"
     received, sent = sum(one.rx_bytes for one in now), sum(one.tx_bytes for one in now)
     summed = f"received {received / seconds / 1024:,.0f} KB/s · sent {sent / seconds / 1024:,.0f} KB/s"
-    return _frame(size, title, heading, lines, len(now), f"{len(now)} connections · {summed}", foot)
+    return _frame(size, title, heading, lines, len(now), f"{_counted(len(now), 'connection')} · {summed}", foot)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _frame(

@@ -66,6 +66,11 @@ def parse(text: str, regex: bool = False) -> Spec:
     Raises:
         TargetError: it isn't of the form above; the hint has an example.
     """
+    if not isinstance(text, str):
+        raise TargetError(
+            f"a target is a text, got {type(text).__name__} {text!r:.80}",
+            hint='several are arguments of their own: count("c:malloc", "c:free")',
+        )
     if not text.strip():
         raise TargetError("the target is empty", hint=_EXAMPLE)
     if "\0" in text or len(text) > _MAX_LENGTH:

@@ -16,7 +16,7 @@ from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
 from pyebpf.tools.histogram import Row
 from pyebpf.tools.lifetime import while_open
 from pyebpf.tools.probes import Losses, Probes
-from pyebpf.tools.questions import Asked, ask
+from pyebpf.tools.questions import Asked, ask, expressions
 from pyebpf.tools.record import as_dict
 from pyebpf.tools.session import IntervalSession
 from pyebpf.tools.stripes import Stripes
@@ -322,8 +322,10 @@ def argdist(
         TargetError: an expression is malformed, or no function has what it asks for.
         the others: as `count`.
     """
+    if isinstance(counts, str):
+        expressions("counts", counts)
     specs = [Spec((one,) if isinstance(one, str) else tuple(one), False) for one in counts]
-    specs += [Spec((one,), True) for one in histograms]
+    specs += [Spec((one,), True) for one in expressions("histograms", histograms)]
     if not specs or not all(spec.expressions for spec in specs):
         raise TargetError("nothing to count was asked for")
     asked: list[tuple[Spec, Asked]] = []

@@ -27,6 +27,13 @@ class Counts(Counter[TracedFunction]):
             return sum(n for function, n in self.items() if function.name == key)
         return super().__getitem__(key)
 
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or any(function.name == key for function in self)
+
+    def get(self, key: TracedFunction | str, default: Any = None) -> Any:
+        """As ``[]``; the default for what was not called."""
+        return self[key] if key in self else default  # noqa: SIM401
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as ``--json`` has them: the largest count last."""
         ranked = sorted(self.items(), key=lambda item: (item[1], item[0].name))

@@ -43,6 +43,13 @@ class Histograms(dict[TracedFunction, Histogram]):
             return merge(named) if named else self.__missing__(key)
         return super().__getitem__(key)
 
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or any(function.name == key for function in self)
+
+    def get(self, key: TracedFunction | str, default: Any = None) -> Any:
+        """As ``[]``; the default for what did not return."""
+        return self[key] if key in self else default  # noqa: SIM401
+
     def __missing__(self, key: TracedFunction | str) -> Histogram:
         if any(key in (function, function.name) for function in self._traced):
             return EMPTY

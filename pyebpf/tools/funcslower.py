@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pyebpf.core.object import Object
+from pyebpf.errors import TargetError
 from pyebpf.target.command import Command
 from pyebpf.target.probe import Resolution
 from pyebpf.target.stacks import Frame
 from pyebpf.tools.calls import CallSession
-from pyebpf.tools.frames import NO_KERNEL_STACK, Frames, RecordStacks
+from pyebpf.tools.frames import NO_KERNEL_STACK, RecordStacks
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
 from pyebpf.tools.probes import Probes
 from pyebpf.tools.record import as_dict
 from pyebpf.tools.session import TracedFunction, resolve_for
+
+_MOST_US = 1e15  # 2^64 ns are some more
 
 
 class SlowCall(NamedTuple):
@@ -78,11 +81,7 @@ class SlowerSession(CallSession[SlowCall]):
         super().__init__(resolution, probes, (NO_KERNEL_STACK,) if kernel_stack else ())
         btf = probes.object.btf
         self._layout = btf.layout("slow_call")
-        frames = Frames(resolution.images)
-        self._at_end.append(frames.close)
-        self._stacks = RecordStacks(btf, "slow_call_stacks", frames, user_stack, kernel_stack)
-        if user_stack:
-            frames.learn(resolution)
+        self._stacks = RecordStacks(btf, "slow_call_stacks", self._frames(user_stack), user_stack, kernel_stack)
 
     def _decode(self, record: memoryview) -> SlowCall:
         call = self._layout.unpack(record)
@@ -123,6 +122,8 @@ def slower(
     Raises:
         Error: as `count`.
     """
+    if not 0 <= min_us <= _MOST_US:
+        raise TargetError(f"min_us={min_us}: a threshold is 0 to {_MOST_US:.0e} microseconds")
     resolution, pids = resolve_for(
         targets, pid, command, regex=regex, returns=True, max_probes=max_probes, allow_uretprobe=allow_uretprobe
     )

@@ -154,6 +154,11 @@ def marks_of(histogram: Histogram) -> list[str]:
     return [readable(number) for number in (histogram.average, *percentiles, histogram.max)]
 
 
+def plain_rows(histogram: Histogram) -> list[dict[str, int]]:
+    """The rows of a histogram of something else than calls, as JSON has them."""
+    return [{"low": low, "high": high, "count": number} for low, high, number in histogram.rows()]
+
+
 EMPTY = Histogram((0,) * BUCKETS, 0, 0)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
+from pyebpf.errors import StateError
 from pyebpf.tools.lifetime import Lifetime
 
 _Report = TypeVar("_Report")
@@ -41,7 +42,13 @@ class Intervals(Lifetime, Generic[_Report]):
             if self._gone.acquire(timeout=max(0.0, min(due - time.monotonic(), _LONGEST))):
                 self._gone.release()
                 return
-            yield self.interval()
+            try:
+                report = self.interval()
+            except StateError:
+                if self._closed:  # just now
+                    return
+                raise
+            yield report
             count = None if count is None else count - 1
 
     def __iter__(self) -> Iterator[_Report]:

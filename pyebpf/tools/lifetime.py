@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
+from pyebpf.core.unique import not_copied
 from pyebpf.errors import StateError
 
 if TYPE_CHECKING:
@@ -103,14 +104,19 @@ class Lifetime:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    __reduce__ = not_copied
+
 
 def while_open(method: _Method) -> _Method:
     """For a session's methods: StateError unless it is open; `close` in another thread waits for them."""
 
     @wraps(method)
     def guarded(self: Lifetime, *arguments: Any, **keywords: Any) -> Any:
+        if os.getpid() != self._process:  # where a thread that isn't there may hold the lock for ever
+            self._refuse()
         with self._lock:
-            self._require_open()
+            if self._closed:
+                self._refuse()
             self._inside += 1
             try:
                 return method(self, *arguments, **keywords)

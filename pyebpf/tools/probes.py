@@ -137,6 +137,8 @@ class Probes:
             if returns:
                 self._unmatched_before = self._tally()["unmatched"]
             self._report(refused)
+            if len(pids) == 1 and self._ladder.limits:  # `leave` is to take these probes out, too
+                self._followed[pids[0]] = self._entry_links, self._return_links
         except BaseException:
             self.close()
             raise
@@ -215,6 +217,8 @@ class Probes:
 
     def _pids_of(self, path: str, pids: Sequence[int]) -> Sequence[int]:
         """The processes a file's probes are for: a link each. (0,): every process, as one link."""
+        if not self._ladder.limits:
+            return (0,)
         wanted = {pid for probe in self.resolution.probes if probe.path == path for pid in probe.pids}
         return sorted(wanted) if wanted else tuple(pids) or (0,)
 
@@ -274,9 +278,11 @@ class Probes:
         Raises:
             as the constructor.
         """
+        self.object.maps["tgids"][pid] = 1
+        if not self._ladder.limits:  # probes are in every process already
+            return
         entries, returns = self._followed[pid] = Links(self._ladder), Links(self._ladder)
         try:
-            self.object.maps["tgids"][pid] = 1
             if self._returns:
                 self._attach_returns((pid,), returns)
             if self._entries:
@@ -299,12 +305,11 @@ class Probes:
 
         Entries go first: an entry whose return isn't seen any more would look like a call that never returned.
         """
-        if self._unmatched_after is None and len(self._return_links):
-            self._unmatched_after = self._tally()["unmatched"]
         followed, self._followed = self._followed, {}
-        for links in (self._entry_links, *(entries for entries, _ in followed.values())):
-            links.close()
-        for links in (self._return_links, *(returns for _, returns in followed.values())):
+        on_return = [self._return_links, *(returns for _, returns in followed.values())]
+        if self._unmatched_after is None and any(map(len, on_return)):
+            self._unmatched_after = self._tally()["unmatched"]
+        for links in [self._entry_links, *(entries for entries, _ in followed.values()), *on_return]:
             links.close()
 
     def close(self) -> None:

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pyebpf.core.object import Object
-from pyebpf.errors import Unsupported
+from pyebpf.errors import TargetError, Unsupported
 
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 
@@ -28,6 +28,18 @@ def number_as_we_do(obj: Object) -> None:
         ) from None
     if namespace.st_ino != _INITIAL_PID_NAMESPACE:
         rodata["pidns_dev"], rodata["pidns_ino"] = namespace.st_dev, namespace.st_ino
+
+
+def asked_for(pid: int | Iterable[int] | None) -> tuple[int, ...]:
+    """The processes that a verb's argument names; none for None. Raises TargetError: it is something else."""
+    if pid is None:
+        return ()
+    if isinstance(pid, int):
+        return (pid,)
+    pids = tuple(pid) if isinstance(pid, Iterable) else (pid,)
+    if isinstance(pid, (str, bytes)) or not all(isinstance(one, int) for one in pids):
+        raise TargetError(f"pid is the number of a process, or several, got {type(pid).__name__} {pid!r:.80}")
+    return pids
 
 
 def limit(obj: Object, pids: Sequence[int]) -> None:

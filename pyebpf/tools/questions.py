@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pyebpf.binary.signature import Signature
 from pyebpf.core.object import Object, open_bundled
+from pyebpf.errors import TargetError
 from pyebpf.target.capture import Plan, PlanLayout, Question, compile
 from pyebpf.target.command import Command
 from pyebpf.target.probe import Resolution, Skipped
@@ -90,6 +91,14 @@ def _size(obj: Object, plan: Plan, returns: bool) -> None:
     for name, size in sizes.items():
         maps[name].value_size = size
         maps[name].max_entries = min(maps[name].max_entries, max(_FEWEST, _MOST_BYTES // size))
+
+
+def expressions(name: str, given: Sequence[str]) -> tuple[str, ...]:
+    """What a verb's argument holds. Raises TargetError for a text, whose letters would be taken for expressions."""
+    if isinstance(given, (str, bytes)):
+        raise TargetError(f"{name} is a list of expressions, got {type(given).__name__} {given!r:.80}",
+                          hint=f"write {name}=[{given!r:.80}]")  # fmt: skip
+    return tuple(given)
 
 
 def ask(

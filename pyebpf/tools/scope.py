@@ -83,8 +83,8 @@ class Scope(NamedTuple):
                 raise TargetNotFound(f"thread {self.tid} doesn't exist")
             rodata["only_tid"] = self.tid
         if self.uid is not None:
-            if not 0 <= self.uid <= _MOST:
-                raise TargetError(f"user ID {self.uid}: user IDs are 0 to {_MOST}")
+            if not isinstance(self.uid, int) or not 0 <= self.uid <= _MOST:
+                raise TargetError(f"user ID {self.uid!r:.80}: user IDs are 0 to {_MOST}")
             rodata["filter_uid"], rodata["only_uid"] = True, self.uid
         if self.cgroup is not None:
             rodata["filter_cgroup"] = True
@@ -127,7 +127,7 @@ class Scope(NamedTuple):
 
 def scope_of(pid: int | Iterable[int] | None, **others: object) -> Scope:
     """A scope as a verb's arguments give it: one process or several, None for what wasn't asked for."""
-    pids = () if pid is None else (pid,) if isinstance(pid, int) else tuple(pid)
+    pids = processes.asked_for(pid)
     others["children"] = any(isinstance(one, Tree) for one in pids)
     return Scope(pids, **{name: value for name, value in others.items() if value is not None})  # type: ignore[arg-type]
 

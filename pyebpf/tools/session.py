@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pyebpf.target.command import Command
 from pyebpf.target.probe import Probe, Resolution
 from pyebpf.target.resolve import resolve
+from pyebpf.tools import processes
 from pyebpf.tools.intervals import Intervals
 from pyebpf.tools.lifetime import Lifetime, while_open
 from pyebpf.tools.probes import Losses, Probes
+
+if TYPE_CHECKING:
+    from pyebpf.tools.frames import Frames
 
 _Report = TypeVar("_Report")
 
@@ -109,6 +113,21 @@ class Session(Lifetime):
         """Takes the probes out of the traced programs; what was seen stays readable until `close`."""
         self._probes.detach()
 
+    def _frames(self, learn: bool) -> Frames:
+        """Names for stacks, as long as it is open. To learn them can take long: interrupted, it closes the session."""
+        from pyebpf.tools.frames import Frames  # not every tool has stacks
+
+        resolution = self._probes.resolution
+        frames = Frames(resolution.images)
+        self._at_end.append(frames.close)
+        try:
+            if learn:
+                frames.learn(resolution)
+        except BaseException:
+            self.close()
+            raise
+        return frames
+
     def _let_go(self) -> None:
         self._probes.close()
         super()._let_go()
@@ -129,7 +148,7 @@ def resolve_for(
     Returns:
         the resolution, and the processes that the probes are limited to (empty: all).
     """
-    pids = () if pid is None else (pid,) if isinstance(pid, int) else tuple(pid)
+    pids = processes.asked_for(pid)
     resolution = resolve(
         targets,
         pids=pids,

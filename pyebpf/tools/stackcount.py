@@ -11,7 +11,7 @@ from pyebpf.core.object import Object
 from pyebpf.target.command import Command
 from pyebpf.target.probe import Resolution
 from pyebpf.target.stacks import Frame
-from pyebpf.tools.frames import NO_KERNEL_STACK, Frames, walk_is_whole
+from pyebpf.tools.frames import NO_KERNEL_STACK, walk_is_whole
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
 from pyebpf.tools.lifetime import while_open
 from pyebpf.tools.probes import Probes
@@ -105,10 +105,7 @@ class StackSession(IntervalSession[CallPaths]):
         probes = Probes("stackcount", resolution, configure, pids=pids, returns=False)
         super().__init__(resolution, probes, (NO_KERNEL_STACK,) if kernel_stack else ())
         self._user_stack, self._kernel_stack, self._per_process = user_stack, kernel_stack, per_process
-        self._frames = Frames(resolution.images)
-        self._at_end.append(self._frames.close)
-        if user_stack:
-            self._frames.learn(resolution)
+        self._names = self._frames(user_stack)
         self._whole = [walk_is_whole(resolution.images[probe.image_id], probe) for probe in resolution.probes]
         self._paths: dict[Any, CallPath] = {}  # by the kernel's key; calls is 0
         self._before: dict[Any, int] = {}
@@ -133,14 +130,14 @@ class StackSession(IntervalSession[CallPaths]):
         if self._user_stack:
             addresses = self._stack("user_stacks", key.user_stack)
             if addresses is None:
-                caller = self._frames.user(key.tgid, [key.caller] if key.caller else [], first_is_exact=False)
+                caller = self._names.user(key.tgid, [key.caller] if key.caller else [], first_is_exact=False)
                 user = (Frame(0, probe.function.name, 0, ""), *caller, _LOST)
             else:
                 whole = self._whole[key.function]
-                user = self._frames.called(key.tgid, probe, addresses, key.caller, whole=whole)
+                user = self._names.called(key.tgid, probe, addresses, key.caller, whole=whole)
         if self._kernel_stack:
             addresses = self._stack("kernel_stacks", key.kernel_stack)
-            kernel = self._frames.kernel(addresses or ())
+            kernel = self._names.kernel(addresses or ())
         return CallPath(self._by_index[key.function], 0, key.tgid if self._per_process else 0,
                         comm if self._per_process else b"", user, kernel)  # fmt: skip
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from _thread import get_ident
 from _weakref import ref
@@ -94,6 +95,8 @@ class Stream(Lifetime, Generic[_Record]):
     def _read(self, reader: Reader, deadline: float | None) -> Generator[_Record, None, None]:
         try:
             while not self._closed:
+                if os.getpid() != self._process:  # a child goes on with what its parent began
+                    self._refuse()
                 if self._reader is not reader:  # at the beginning, and after this thread has begun anew and come back
                     self._claim(reader)
                 yield from self._drain(reader)
@@ -117,7 +120,6 @@ class Stream(Lifetime, Generic[_Record]):
         with self._lock:
             if self._closed:
                 return
-            self._require_open()
             if self._reader is not None and self._reader.is_in_the_way():
                 raise StateError(
                     "one reader at a time: another thread iterates over this session",

@@ -15,9 +15,9 @@ from pyebpf.target.command import Command
 from pyebpf.target.stacks import Frame
 from pyebpf.tools.calls import CallSession
 from pyebpf.tools.decoder import Decoder
-from pyebpf.tools.frames import NO_KERNEL_STACK, Frames, RecordStacks, walk_is_whole
+from pyebpf.tools.frames import NO_KERNEL_STACK, RecordStacks, walk_is_whole
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
-from pyebpf.tools.questions import Asked, ask
+from pyebpf.tools.questions import Asked, ask, expressions
 from pyebpf.tools.record import as_dict
 from pyebpf.tools.session import TracedFunction
 from pyebpf.tools.typenames import TypeNames
@@ -99,11 +99,7 @@ class TraceSession(CallSession[Call]):
         btf = probes.object.btf
         self._layout = btf.layout("traced_call")
         self._captured = btf.layout("traced_call_stacks").size if want_stacks else self._layout.size
-        frames = Frames(resolution.images)
-        self._at_end.append(frames.close)
-        self._stacks = RecordStacks(btf, "traced_call_stacks", frames, user_stack, kernel_stack)
-        if user_stack:
-            frames.learn(resolution)
+        self._stacks = RecordStacks(btf, "traced_call_stacks", self._frames(user_stack), user_stack, kernel_stack)
         self._whole = [
             user_stack and not asked.returns and walk_is_whole(resolution.images[probe.image_id], probe)
             for probe in resolution.probes
@@ -301,7 +297,7 @@ def trace(
         TargetError: an expression is malformed, or no function has what it asks for.
         the others: as `count`.
     """
-    question = Question(tuple(args), tuple(ret), filter, all_args, strsize)
+    question = Question(expressions("args", args), expressions("ret", ret), filter, all_args, strsize)
     asked = ask(
         "trace", question, targets, pid, command, regex=regex, returns=returns, max_probes=max_probes,
         allow_uretprobe=allow_uretprobe,

@@ -53,6 +53,7 @@ class Bash:
     """An interactive bash with our completions."""
 
     def __init__(self, folder: Path, script: str) -> None:
+        self.folder = folder
         (folder / "script").write_text(script)
         (folder / "bin").mkdir()
         (folder / "bin" / "pyebpf").write_text(f'#!/bin/sh\nexec {sys.executable} -m pyebpf "$@"\n')
@@ -117,6 +118,19 @@ def test_tab(bash: Bash, line: str, becomes: str) -> None:
 
 def test_tab_in_quotes(bash: Bash) -> None:
     assert bash.completed("pyebpf trace './calls:ho") == "<trace><./calls:hot>"
+
+
+def test_names_that_hold_commands(bash: Bash) -> None:
+    """A program chooses its functions' names: completed, none may become a command of the shell's."""
+    names = ("bad$(touch owned)", "worse`touch owned`", "mean'x", "long!!")
+    lines = [f'void f{at}(void) __asm__("\\"{name}\\""); void f{at}(void) {{}}\n' for at, name in enumerate(names)]
+    (bash.folder / "evil.c").write_text("".join([*lines, "int main(void) { return 0; }\n"]))
+    subprocess.run(["cc", "-o", bash.folder / "evil", bash.folder / "evil.c"], check=True)
+    for quote in "\"'":
+        for name in ("ba", "wo", "me", "lo"):
+            assert bash.completed(f"pyebpf trace {quote}./evil:{name}", quote) == f"<trace><./evil:{name}>"
+    assert bash.completed("pyebpf trace ./evil:ba") == "<trace><./evil:bad$(touch owned)>"
+    assert not (bash.folder / "owned").exists()
 
 
 def test_functions(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

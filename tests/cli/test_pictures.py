@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import html
 import json
@@ -217,11 +218,16 @@ class Terminal:
         self.read()
         return self.process.wait(targets.DEADLINE)
 
+    def hang_up(self) -> None:
+        os.close(self._fd)
+        self._fd = -1
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
 
 
 @pytest.fixture
@@ -319,6 +325,14 @@ def test_ascii(terminal: Callable[..., Terminal], hot: targets.Target) -> None:
     assert live.seen[live.seen.index(b"\x1b[?25l") :].isascii() and "nothing lost - Ctrl-C ends" in live.read()
 
 
+def test_the_terminal_goes_away(terminal: Callable[..., Terminal], hot: targets.Target) -> None:
+    """Without a SIGHUP, as it isn't the controlling one: nobody reads any more, so the run ends."""
+    live = terminal("funccount", "--live", "-i", "0.2", f"{hot.path}:hot")
+    live.read(lambda text: "CALLS/S" in text)
+    live.hang_up()
+    assert live.process.wait(targets.DEADLINE) == 0
+
+
 def test_live_without_a_terminal(attached: Callable[..., Any], hot: targets.Target) -> None:
     tool = attached("funccount", "--live", f"{hot.path}:hot")
     work(hot)
@@ -336,7 +350,8 @@ def test_progress_is_shown_and_taken_back() -> None:
     """On a terminal; what is shown of the target is escaped."""
     script = (
         "import argparse, sys; from pyebpf.cli import progress; progress._AFTER = 0.01\n"
-        "with progress.Progress(argparse.Namespace(json=False, targets=['a:\\x1b*'])): sys.stdin.readline()\n"
+        "arguments = argparse.Namespace(json=False, targets=['a:\\x1b*' + 97 * 'x'])\n"
+        "with progress.Progress(arguments): sys.stdin.readline()\n"
         "print('done', file=sys.stderr)"
     )
     leader, end = pty.openpty()
@@ -345,7 +360,7 @@ def test_progress_is_shown_and_taken_back() -> None:
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stderr=end,
                           env={**os.environ, "TERM": "xterm"}) as process:  # fmt: skip
         os.close(end)
-        while 'preparing for "a:\\x1b*"… 0 s' not in screen.display[0]:
+        while f'preparing for "a:\\x1b*{33 * "x"}"… 0 s' not in screen.display[0]:
             stream.feed(os.read(leader, 4096))
         assert process.stdin is not None
         process.stdin.close()
@@ -353,6 +368,20 @@ def test_progress_is_shown_and_taken_back() -> None:
             stream.feed(os.read(leader, 4096))
     os.close(leader)
     assert screen.display[0].rstrip() == "done"
+
+
+def test_progress_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no more threads may be, the run goes on without."""
+
+    def refused(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(progress, "start_new_thread", refused)
+    shown = progress.Progress(argparse.Namespace(json=True))
+    shown._wanted = True
+    with shown:
+        pass
+    assert not shown._wanted
 
 
 def test_progress_names_what_is_done() -> None:

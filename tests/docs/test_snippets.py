@@ -108,6 +108,7 @@ def test_command_lines_are_understood(capsys: pytest.CaptureFixture[str]) -> Non
 def _limited(words: tuple[str, ...], stage: Stage) -> list[str]:
     """A command line of the comparison pages, limited in time, and to one process of ours where it would be all."""
     tool, pids = words[0], stage.pids
+    words = tuple(word.replace("/usr/bin/envoy:", "./filter:") for word in words)  # which has functions of those names
     text = " ".join(words)
     own = "./" in text
     who = "server" if "./server" in text else "filter" if own else "bash" if "bash:" in text else "activity"

@@ -11,9 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,11 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+import receiver
 import targets
+import unprivileged
+
+from pyebpf.export.processes import cgroups
 
 OLD, NEW = (), ("-O1", "-DNEWER")  # compiler flags of a program and of its next version: hot lies elsewhere
 CAPABILITIES = "+bpf,+perfmon,+dac_read_search,+sys_ptrace"
@@ -49,13 +54,15 @@ class Agent:
         lines: what it has logged.
     """
 
-    def __init__(self, folder: Path, config: str, prefix: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, config: str, prefix: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> None:
         self.file = folder / "agent.toml"
         self.write(config)
         command = prefix or (sys.executable, "-m", "pyebpf")
         self.process = subprocess.Popen(
             [*command, "export", str(self.file)], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **(env or {})},
         )  # fmt: skip
         self.lines: list[dict[str, Any]] = []
         self._reader = threading.Thread(target=self._read)
@@ -205,6 +212,25 @@ def test_rewritten_in_place(start: Callable[..., Agent], tmp_path: Path) -> None
     assert agent.metric("pyebpf_trace_detached_total", trace="hot", reason="rewritten") == 1
 
 
+def test_who_has_a_series_keeps_it_over_a_new_attachment(start: Callable[..., Agent], tmp_path: Path) -> None:
+    """With room for one: it stays the function that had it first, though another is called more by now."""
+    path = tmp_path / "prog"
+    install(OLD, path)
+    agent = start(count(path, "max_series = 1", "regex = true").replace(":hot", ":(hot|many)$"))
+    agent.until("hot", state="attached")
+    with running(path, 23) as target:
+        target.go()
+    assert agent.calls("hot") == 23
+    with targets.run(path, "-n", "997", "many") as target:
+        target.go()
+    shutil.copyfile(targets.compiled("calls.c", *NEW), path)
+    agent.logged("attached", 2)
+    with running(path, 23) as target:
+        target.go()
+    assert agent.calls("hot") == 46
+    assert agent.metric("pyebpf_calls_total", trace="hot", function="other") == 997
+
+
 def test_stripped_by_an_upgrade(start: Callable[..., Agent], tmp_path: Path) -> None:
     """What was counted stays; of two targets the one that is still there is traced."""
     path = tmp_path / "prog"
@@ -243,6 +269,27 @@ def test_selected_processes_come_and_go(start: Callable[..., Agent], tmp_path: P
         agent.until("exe", state="waiting", pids=[])
     assert agent.calls("exe") == agent.calls("comm") == 997 + 23
     assert agent.metric("pyebpf_trace_attachments_total", trace="exe") == 1
+
+
+def test_a_process_that_leaves_and_comes_back(start: Callable[..., Agent], tmp_path: Path) -> None:
+    """It is moved to another cgroup and back: each call is counted once."""
+    path = tmp_path / "prog"
+    install(OLD, path)
+    group = Path(cgroups()) / f"pyebpf-agent-{os.getpid()}"
+    group.mkdir()
+    agent = start(count(path, f'cgroup = "{group}"') + count(path, f'cgroup = "{group}"', name="times", tool="latency"))
+    try:
+        with running(path, 997) as target:
+            for folder, pids in ((group, [target.pid]), (group.parent, []), (group, [target.pid])):
+                (folder / "cgroup.procs").write_text(str(target.pid))
+                agent.until("hot", pids=pids)
+                agent.until("times", pids=pids)
+            target.go()
+    finally:
+        group.rmdir()
+    assert agent.calls("hot") == 997
+    assert agent.metric("pyebpf_call_duration_seconds_count", trace="times") == 997
+    assert agent.metric("pyebpf_incomplete_total", trace="times") == 0
 
 
 def test_max_rate(start: Callable[..., Agent], tmp_path: Path) -> None:
@@ -297,7 +344,7 @@ def test_reload(start: Callable[..., Agent], tmp_path: Path) -> None:
         target.go()
     agent.reload(count(path, "max_rate = 0", "lables = []") + '[[trace]]\nname = "x"\ntool = "nope"\n')
     assert agent.logged("max_rate")["msg"].endswith(
-        f"{agent.file}:7: max_rate: 0 is not within 1 to 1e+09"
+        f"{agent.file}:7: max_rate: 0 is not within 1 to 1000000000"
     )
     agent.logged("lables"), agent.logged("there is no tool 'nope'")
     health = json.loads(agent.get("/healthz"))
@@ -314,6 +361,73 @@ def test_reload(start: Callable[..., Agent], tmp_path: Path) -> None:
         target.go()
         eventually("its opens", lambda: agent.metric("pyebpf_events_total", trace="opens", comm="prog"))
     assert agent.calls("hot") == 997 + 23
+
+
+def test_reload_onto_another_port_with_otlp(start: Callable[..., Agent], tmp_path: Path) -> None:
+    """Numbers go on at the new address and to the receiver; counters of a trace that is made anew don't fall."""
+    path = tmp_path / "prog"
+    install(OLD, path)
+    agent = start(count(path) + count(path, name="second"))
+    agent.until("hot", state="attached")
+    agent.until("second", state="attached")
+    with running(path, 997) as target:
+        target.go()
+    with receiver.receiver() as server:
+        agent.file.write_text(
+            f'listen = "[::1]:0"\n[otlp]\nendpoint = "{server.url}"\ninterval = "1s"\nheaders = {{ x-key = "k" }}\n'
+            + count(path) + count(path, "max_series = 5", name="second")
+        )  # fmt: skip
+        agent.process.send_signal(signal.SIGHUP)
+        agent.address = agent.logged("configuration reloaded")["listen"]
+        assert agent.address.startswith("[::1]:") and agent.calls("hot") == 997
+        agent.until("second", state="attached")
+        assert agent.calls("second") == 0
+        assert agent.metric("pyebpf_trace_attachments_total", trace="second") == 2
+        eventually("a delivery", lambda: server.requests)
+        with running(path, 23) as target:
+            target.go()
+        agent.end()
+        assert all(headers["x-key"] == "k" for _, headers, _ in server.requests)
+        points = server.metrics()["pyebpf.calls"].sum.data_points
+        found = {receiver.attributes(point)["trace"]: point.as_int for point in points}
+        assert found == {"hot": 997 + 23, "second": 23}, "the last delivery holds all"
+        (up,) = server.metrics()["pyebpf.agent_scrapes"].sum.data_points
+        assert up.as_int > 0 and "pyebpf.otlp_deliveries" in server.metrics()
+
+
+def test_it_ends_though_nobody_answers(start: Callable[..., Agent], tmp_path: Path) -> None:
+    """An OTLP endpoint that takes the connection and says nothing: a last delivery isn't waited for."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        otlp = f'[otlp]\nendpoint = "http://127.0.0.1:{silent.getsockname()[1]}"\ninterval = "1s"\n'
+        agent = start(otlp + count(tmp_path / "none"))
+        connection, _ = silent.accept()
+        with connection:
+            assert connection.recv(4) == b"POST"
+            agent.end()
+
+
+def test_service_manager(start: Callable[..., Agent], tmp_path: Path) -> None:
+    """The protocol of sd_notify(3): readiness, reloading, being alive."""
+    path = tmp_path / "prog"
+    install(OLD, path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+
+        def heard(wanted: str) -> str:
+            while not (told := manager.recv(4096).decode()).startswith(wanted):
+                assert told.startswith(("STATUS=", "WATCHDOG=1")), told
+            return told
+
+        agent = start(count(path), env={"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000000"})
+        heard("READY=1")
+        assert agent.metric("pyebpf_trace_attachments_total", trace="hot") == 1, "each trace was tried"
+        heard("WATCHDOG=1")
+        agent.reload("nonsense")
+        assert re.match(r"RELOADING=1\nMONOTONIC_USEC=\d+\Z", heard("RELOADING"))
+        heard("READY=1")
+        agent.end()
+        heard("STOPPING=1")
 
 
 def test_port_in_use(tmp_path: Path) -> None:
@@ -376,6 +490,7 @@ def test_http(start: Callable[..., Agent], tmp_path: Path) -> None:
         (b"\x00\xff\r\n\r\n", b"400"),
         (b"GET http://x/ HTTP/1.1\r\n\r\n", b"400"),
         (b"HEAD /healthz HTTP/1.1\r\n\r\n", b"200"),
+        (b"HEAD /metrics HTTP/1.1\r\nAccept: application/openmetrics-text;version=\x00\xff;q=x\r\n\r\n", b"200"),
     ):
         with socket.create_connection((host, int(port)), timeout=30) as client:
             client.sendall(request)
@@ -424,3 +539,24 @@ def test_without_root(start: Callable[..., Agent], tmp_path: Path, hardened: boo
     status = Path(f"/proc/{agent.process.pid}/status").read_text()
     assert "Uid:\t65534\t65534" in status and "NoNewPrivs:\t1" in status
     agent.end()
+
+
+def test_with_two_capabilities(start: Callable[..., Agent], tmp_path: Path) -> None:
+    """As nobody with CAP_BPF and CAP_PERFMON: programs that everybody may read are traced; the others say why not."""
+    tmp_path.chmod(0o755)
+    with tempfile.TemporaryDirectory(prefix="pyebpf-open-") as name:
+        path = Path(name) / "prog"
+        path.parent.chmod(0o755)
+        install(OLD, path)
+        config = count(path) + count(path, name="times", tool="latency")
+        config += count(path, 'process = { comm = "prog" }', name="selected")
+        words = unprivileged.command(("CAP_BPF", "CAP_PERFMON"), sys.executable, "-m", "pyebpf", read=[tmp_path])
+        agent = start(config, prefix=words)
+        agent.until("hot", state="attached")
+        agent.until("times", state="attached")
+        with running(path, 997) as target:
+            assert agent.logged(f"process {target.pid}.*CAP_SYS_PTRACE")["trace"] == "selected"
+            target.go()
+        assert agent.calls("hot") == 997
+        assert agent.metric("pyebpf_call_duration_seconds_count", trace="times") == 997
+        agent.end()

@@ -206,6 +206,15 @@ async def test_opening_that_fails_or_is_given_up() -> None:
     go_on.set()  # it is opened, and closed at once: `in_a_loop` sees whether
     assert threads != [threading.get_ident()]
 
+    begun.clear(), go_on.clear()
+    closed: aio.AsyncSession[Any] = aio.AsyncSession(slowly)
+    entering = asyncio.ensure_future(closed.__aenter__())
+    await start(begun.wait, DEADLINE)
+    await closed.close()
+    go_on.set()
+    with pytest.raises(pyebpf.StateError, match="closed while it was opened"):
+        await entering
+
 
 @in_a_loop
 async def test_an_exception_inside() -> None:

@@ -49,6 +49,23 @@ def test_two_pids(rung: str) -> None:
             assert counts.snapshot()["hot"] == 997 + 23
 
 
+@pytest.mark.parametrize("right", [True, False])
+def test_several_pids_where_links_tell_processes_apart_or_not(monkeypatch: pytest.MonkeyPatch, right: bool) -> None:
+    """uprobe_multi's own filter is wrong before Linux 6.10: one link for all processes, or each counts twice."""
+    monkeypatch.setattr("pyebpf.core.kernel.multi_pid_filter_is_right", lambda: right)
+    monkeypatch.setenv("PYEBPF_ATTACH", "multi")
+    program = targets.compiled("calls.c")
+    with targets.run(program, "-n", "997", "hot") as one, targets.run(program, "-n", "23", "hot") as two, targets.run(
+        program, "-n", "10007", "hot"
+    ) as unwanted:
+        pids = [one.pid, two.pid]
+        with pyebpf.count(":hot", pid=pids) as counts, pyebpf.latency(":hot", pid=pids) as times:
+            for target in (one, two, unwanted):
+                target.go()
+            assert counts.snapshot()["hot"] == times.snapshot()["hot"].count == 997 + 23
+            assert times.losses.abandoned == times.losses.unmatched == 0
+
+
 def test_intervals_lose_nothing() -> None:
     with targets.run(targets.compiled("calls.c"), "-n", "100003", "hot") as target:
         with pyebpf.count(f"{target.path}:hot") as counts:

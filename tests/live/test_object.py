@@ -84,6 +84,23 @@ def test_names_that_are_not_there() -> None:
             obj.rodata["limt"] = 1
 
 
+def test_sections_that_are_not_there() -> None:
+    with ownprograms.opened("pins") as obj:
+        for section in (obj.rodata, obj.data, obj.bss):
+            assert not section and list(section) == [] and "limit" not in section
+            with pytest.raises(NoSuchName, match="there is none at all"):
+                section["limit"] = 5
+
+
+def test_a_held_view_does_not_stop_closing() -> None:
+    obj = ownprograms.opened("maps")
+    obj.programs["walk"].autoload = False
+    obj.load()
+    with memoryview(obj.bss.memory()), memoryview(obj.maps["shared"].memory()):
+        obj.close()
+        assert obj.closed
+
+
 def test_live_variables_bit_fields_and_unions() -> None:
     with ownprograms.opened("maps") as obj:
         assert obj.data is not None and obj.bss is not None
@@ -113,6 +130,12 @@ def test_live_variables_bit_fields_and_unions() -> None:
         obj.bss["runs"] = 5
         obj.programs["touch"].run(bytes(64))
         assert obj.bss["runs"] == 6
+        run = obj.programs["touch"].run(bytes(64)).as_dict()
+        assert json.loads(json.dumps(run)) == run and run["data"] == "00" * 64 and run["result"] == 1
+        assert obj.bss.get("nothing", 5) == 5 and dict(obj.bss)["runs"] == 7
+        assert obj.btf.enumerators("colour") == {"RED": 3, "GREEN": 7}
+        with pytest.raises(NoSuchName):
+            obj.btf.enumerators("color")
 
 
 def test_opened_from_bytes_and_by_names() -> None:

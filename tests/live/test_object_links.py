@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import ownprograms
 import pytest
 
-from pyebpf.core import kernel, mount
+from pyebpf.core import kernel, mount, uprobes
 from pyebpf.core.attached import Link
 from pyebpf.core.object import Object
 from pyebpf.core.uprobes import static_probes
@@ -140,6 +141,59 @@ def test_offsets_are_instructions(obj: Object) -> None:
             entry.attach_uprobe(path, symbol, offset=offset)
 
 
+def test_a_return_probe_is_at_a_functions_entry(obj: Object, tmp_path: Path) -> None:
+    """Elsewhere the kernel would overwrite what lies on the stack. Refused by whatever way."""
+    from pyebpf.binary.disasm import decode
+    from pyebpf.binary.image import Image
+
+    path, library = ownprograms.target()
+    with Image.open(path) as image:
+        function = image.search("work")[0]
+        code = image.elf.read(function.address, function.size)
+        second = [one.address for one in decode(image.elf.machine, code, function.address)][1] - function.address
+    on_return = obj.programs["on_return"]
+    for wrong in (lambda: on_return.attach_uretprobe(path, "work", offset=second),
+                  lambda: on_return.attach_uretprobe(path, offset=function.offset + second),
+                  lambda: on_return.attach_uprobe_multi(path, offsets=[function.offset, function.offset + second]),
+                  lambda: obj.programs["on_entry"].attach_uprobe_multi(path, offsets=[function.offset + second],
+                                                                       on_return=True)):  # fmt: skip
+        with pytest.raises(UnsafeProbe, match="isn't known to be a function's entry"):
+            wrong()
+    if kernel.release() >= SESSIONS:
+        with pytest.raises(UnsafeProbe, match="isn't known to be a function's entry"):
+            obj.programs["on_session"].attach_uprobe_multi(path, offsets=[function.offset + second])
+    stripped = tmp_path / "stripped.so"
+    subprocess.run(["strip", "-o", stripped, path], check=True)
+    for binary in (path, str(stripped)):  # where only unwind tables tell
+        with on_return.attach_uretprobe(binary, offset=function.offset):
+            times(23, library.work, 1)
+    assert calls(obj, RETURN) == 23
+    with on_return.attach_uprobe_multi(path, "work*"):  # its section says that it is for returns
+        assert library.work(5) == 15 and obj.bss["last_argument"] == 15
+    text = (ownprograms.FOLDER / "pins.bpf.c").read_text().replace("__uint(pinning, LIBBPF_PIN_BY_NAME);", "").replace(
+        'SEC("tp/syscalls/sys_enter_getpgid")', f'SEC("uretprobe/{path}:work+{second:#x}")')
+    with Object.open(_compiled(tmp_path, text)) as own:
+        own.load()
+        with pytest.raises(UnsafeProbe, match="isn't known to be a function's entry"):
+            own.attach()
+
+
+def test_a_file_that_is_replaced(tmp_path: Path) -> None:
+    """What is probed is the file whose places were looked up."""
+    path, _ = ownprograms.target()
+    binary, other = tmp_path / "target.so", tmp_path / "other"
+    shutil.copy(path, binary)
+    other.write_bytes(b"something else")
+    before = len(os.listdir("/proc/self/fd"))
+    with uprobes._Binary(str(binary)) as file:
+        os.replace(other, binary)
+        assert Path(file.held).read_bytes() == Path(path).read_bytes() and file.path == str(binary)
+    assert len(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(TargetError, match="not an ELF file"):
+        uprobes._Binary(str(binary))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_what_is_not_there(obj: Object) -> None:
     path, _ = ownprograms.target()
     entry = obj.programs["on_entry"]
@@ -158,8 +212,22 @@ def test_what_is_not_there(obj: Object) -> None:
             entry.attach_uprobe(path, "work", cookie=cookie)  # type: ignore[arg-type]
     with pytest.raises(BadValue, match="a symbol is a text"):
         entry.attach_uprobe(path, b"work")  # type: ignore[arg-type]
+    for pid in (0, -1):
+        for attach in (lambda pid: entry.attach_uprobe(path, "work", pid=pid),
+                       lambda pid: entry.attach_uprobe_multi(path, "work*", pid=pid),
+                       lambda pid: obj.programs["on_usdt"].attach_usdt(path, "mine", "visited", pid=pid)):  # fmt: skip
+            with pytest.raises(TargetNotFound, match=f"process {pid} is gone"):
+                attach(pid)
+    for offset in (-1, "x"):
+        with pytest.raises(BadValue, match="an offset is an integer"):
+            entry.attach_kprobe("security_task_getpgid", offset=offset)  # type: ignore[arg-type]
     with pytest.raises(AttachError, match="is a program of section 'uprobe' for this"):
         entry.attach_xdp("lo")
+    with pytest.raises(TargetNotFound, match="no network interface 997997; there is lo"):
+        entry.attach_xdp(997997)
+    with pytest.raises(AttachError, match="1000000000 samples a second are too many") as often:
+        obj.programs["on_sample"].attach_perf_event(frequency=1_000_000_000)
+    assert "kernel.perf_event_max_sample_rate" in str(often.value.hint)
     with pytest.raises(BadValue, match="CPU 4096 isn't at work; there are 0"):
         obj.programs["on_sample"].attach_perf_event(cpu=4096)
     with pytest.raises(AttachError, match="isn't for uprobes"):
@@ -409,8 +477,10 @@ def test_iterators() -> None:
         with obj.programs["all_elements"].attach_iter(squares) as link:
             output = link.iterate()
         assert sorted(memoryview(output).cast("Q")) == sorted(squares.values())
-        with pytest.raises(LibbpfError):
+        with pytest.raises(AttachError, match="it goes through a map") as caught:
             obj.programs["all_elements"].attach_iter()
+        assert "attach_iter(obj.maps" in str(caught.value.hint)
+        assert list(obj.attach()) == ["all_tasks"]
 
 
 @pytest.fixture

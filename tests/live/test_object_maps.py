@@ -88,6 +88,30 @@ def test_structures_as_keys_and_values(obj: Object) -> None:
     assert (997, first.port, b"x") not in structs
 
 
+def test_keys_with_more_than_their_members_say(obj: Object) -> None:
+    """Bytes behind a text's end, and between members, are part of a key."""
+    structs = obj.maps["structs"]
+    for number in range(23):
+        structs[bytes((1, 0, 0, 0, 2, 0)) + b"ab\0" + bytes((number,)) * 5 + b"\xff\xff"] = {"count": number}
+    assert {tuple(key) for key in structs} == {(1, 2, b"ab")}
+    one_by_one = structs._items_one_by_one(structs._key_layout(), delete=False)
+    assert sorted(value.count for _, value in one_by_one) == list(range(23))
+    structs.clear()
+    assert len(structs) == 0 and not structs
+
+
+def test_sizes_that_are_not_the_types() -> None:
+    with ownprograms.opened("maps") as obj:
+        changed = obj.maps["hash"]
+        changed.value_size = 4096
+        obj.programs["touch"].autoload = obj.programs["walk"].autoload = False
+        obj.load()
+        changed[5] = b"x" * 4096
+        assert changed[5] == b"x" * 4096 and dict(changed.items()) == {5: b"x" * 4096}
+        with pytest.raises(BadValue, match="4096 bytes are wanted"):
+            changed[5] = 23
+
+
 def test_a_full_map_says_so(obj: Object) -> None:
     structs = obj.maps["structs"]
     with pytest.raises(LibbpfError, match="map structs is full: it has room for 128"):

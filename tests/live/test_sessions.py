@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import io
 import json
 import os
+import pickle
 import selectors
 import signal
 import threading
@@ -22,6 +24,7 @@ import targets
 import pyebpf
 import pyebpf.aio
 from pyebpf.target.probe import Skipped
+from pyebpf.tools.frames import Frames
 from pyebpf.tools.intervals import Intervals
 from pyebpf.tools.lifetime import Lifetime
 from pyebpf.tools.stream import Stream
@@ -343,8 +346,109 @@ def test_fork() -> None:
         assert len(list(session.drain())) == 46 and counts.snapshot()["labs"] == 46
 
 
+def test_fork_while_another_thread_is_in_it() -> None:
+    """The child's copy of the lock is held for ever."""
+    held, go_on = threading.Event(), threading.Event()
+    with pyebpf.trace("c:labs", **HERE) as session, pyebpf.count("c:labs", **HERE) as counts:
+        call(23)
+        records = iter(session)
+        next(records)
+
+        def hold() -> None:
+            with session._lock, counts._lock:
+                held.set()
+                go_on.wait(DEADLINE)
+
+        holder = Reading(hold)
+        held.wait(DEADLINE)
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                signal.alarm(int(DEADLINE))
+                for use in (counts.snapshot, counts.detach, session.nap, session.drain, lambda: session.lost):
+                    with pytest.raises(pyebpf.StateError, match="belongs to process"):
+                        use()
+                session.close(), counts.close()
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        go_on.set()
+        holder.result()
+        assert len(list(session.drain())) == 22 and counts.snapshot()["labs"] == 23
+
+
+def test_closed_just_before_a_report() -> None:
+    """By another thread, between the end of an interval and its report: the iteration ends."""
+    with pyebpf.count("c:labs", **HERE) as counts:
+        interval = counts.interval
+
+        def closed_before() -> Any:
+            counts.close()
+            return interval()
+
+        counts.interval = closed_before  # type: ignore[method-assign]
+        assert list(counts.every(0.001)) == []
+
+
+def test_interrupted_while_names_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the midst of opening: nothing stays attached."""
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before, own = held(), targets.own_bpf()
+    monkeypatch.setattr(Frames, "learn", interrupted)
+    for verb, options in (("trace", {}), ("slower", {"min_us": 0}), ("stacks", {})):
+        with pytest.raises(KeyboardInterrupt):
+            getattr(pyebpf, verb)("c:labs", user_stack=True, **options, **HERE)
+    assert held() == before and targets.own_bpf() == own
+
+
 def test_targets_of_events() -> None:
     with pyebpf.execsnoop(pid=os.getpid(), uid=0) as session:
         assert session.targets == (f"pid={os.getpid()}", "uid=0")
     with pyebpf.tcplife(family=4, local_ports=[80, 443]) as session:  # type: ignore[assignment]
         assert session.targets == ("family=4", "local_ports=(80, 443)")
+
+
+def test_not_copied() -> None:
+    """A copy would give back what it holds a second time."""
+    with pyebpf.count("c:labs", **HERE) as session:
+        for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="can't be copied or pickled"):
+                copied(session)
+        assert not session.snapshot()
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: pyebpf.count(["c:labs"]), "a target is a text, got list"),  # type: ignore[arg-type]
+        (lambda: pyebpf.count("c:labs", pid="1"), "pid is the number of a process, or several, got str '1'"),
+        (lambda: pyebpf.count("c:labs", pid=1.5), "pid is the number of a process, or several, got float 1.5"),
+        (lambda: pyebpf.opensnoop(pid=["1"]), "pid is the number of a process, or several, got list"),
+        (lambda: pyebpf.opensnoop(uid="root"), "user ID 'root'"),
+        (lambda: pyebpf.trace("c:labs", args="arg0"), "args is a list of expressions, got str 'arg0'"),
+        (lambda: pyebpf.argdist("c:labs", histograms="arg0"), "histograms is a list of expressions"),
+        (lambda: pyebpf.argdist("c:labs", counts="arg0"), "counts is a list of expressions"),
+        (lambda: pyebpf.slower("c:labs", min_us=float("nan")), "min_us=nan"),
+        (lambda: pyebpf.slower("c:labs", min_us=-1), "min_us=-1"),
+    ],
+)
+def test_wrong_arguments(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(pyebpf.TargetError) as caught:
+        call()
+    assert str(caught.value).startswith(message)
+
+
+def test_results_by_name() -> None:
+    library = ctypes.CDLL(None)
+    with pyebpf.count("c:labs", **HERE) as counts, pyebpf.latency("c:labs", **HERE) as latency:
+        assert "labs" not in counts.snapshot() and latency.snapshot().get("labs") is None
+        for number in range(7):
+            library.labs(number)
+        called, timed = counts.snapshot(), latency.snapshot()
+    assert "labs" in called and called.get("labs") == called["labs"] == 7 and called.get("abs", 3) == 3
+    assert "labs" in timed and timed.get("labs").count == timed["labs"].count == 7 and "abs" not in timed

@@ -10,6 +10,7 @@ import pytest
 
 from pyebpf.cli import events as commands
 from pyebpf.cli.options import milliseconds, ports, positive_seconds, whole_number
+from pyebpf.tools.record import as_dict
 from pyebpf.tools.text import Cut, addresses, names_of_bits, shown, text_behind
 from pyebpf.tools.tool import SECONDS, TIME, Column, Option, Tool
 
@@ -136,9 +137,9 @@ def test_seconds_count_from_the_first_event(capfd: pytest.CaptureFixture[str]) -
 
 
 def test_fields_of_json() -> None:
-    fields = commands.fields_of(Event(1, b"a", Cut(b"/x"), 2))
-    assert fields == {"time_ns": 1, "comm": b"a", "path": b"/x", "path_cut": True, "latency_ns": 2}
-    assert "path_cut" not in commands.fields_of(Event(1, b"a", None, 2))
+    fields = as_dict(Event(1, b"a", Cut(b"/x"), 2))
+    assert fields == {"time_ns": 1, "comm": "a", "path": "/x", "path_cut": True, "latency_ns": 2}
+    assert "path_cut" not in as_dict(Event(1, b"a", None, 2))
 
 
 def test_letters_that_a_tool_takes() -> None:

@@ -121,7 +121,8 @@ def test_syntax(text: str, line: int, what: str) -> None:
         ('listen = "0:1"', "is not an IP address"),
         ('listen = "::1:80"', "in brackets"),
         ('listen = "127.0.0.1:99999"', "is not HOST:PORT"),
-        ("listen = 9435", "is not a text"),
+        ("listen = 9435", "is not a string"),
+        ('otlp = { endpoint = "http://x", headers = { a = 1 } }', "headers: a: 1 is not a string"),
         ('otlp = { endpoint = "ftp://x" }', "is not a URL"),
         ("otlp = 1", "written as a table"),
         ("interval = nan", "not within"),
@@ -144,6 +145,9 @@ def test_values_at_the_top(extra: str, what: str) -> None:
         ('cgroup = "/x"\nunit = "y"', "give one of them"),
         ("allow_uretprobe = true", "no key 'allow_uretprobe'"),
         ("dns = true", "no key 'dns'"),
+        ('max_memory = "1GB"', "max_memory belongs at the top of the file"),
+        ('unit = ""', "unit: the string is empty"),
+        ('unit = "' + "x" * 4097 + '"', "longer than 4096"),
     ],
 )
 def test_values_of_a_trace(extra: str, what: str) -> None:
@@ -158,7 +162,8 @@ def test_values_of_a_trace(extra: str, what: str) -> None:
         ('["x/y:f"]', "write the whole path"),
         ('[":f"]', "means the program of a process"),
         ("[]", None),
-        ("[1]", "is not a text"),
+        ("[1]", "is not a string"),
+        ('["./x:f", 1, "c:f", "x:"]', "write the whole path; 1 is not a string; 'x:'"),
         ('[""]', "empty"),
         ('["c:f\\u0000"]', "NUL"),
     ],
@@ -167,6 +172,20 @@ def test_targets(targets: str, what: str | None) -> None:
     text = TRACE.replace('["c:malloc"]', targets)
     [found] = problems(text)
     assert found.startswith("f:4: ") and (what or "not 1 to") in found
+
+
+@pytest.mark.parametrize(
+    "tool, what",
+    [
+        ("stackcount", "stackcount isn't exported: of functions there are count and latency"),
+        ("tcptop", "reports sums rather than events"),
+        ("funclatency", "did you mean latency"),
+    ],
+)
+def test_tools(tool: str, what: str) -> None:
+    """What is wrong with the rest of the trace is told all the same."""
+    found = problems(TRACE.replace("count", tool) + "max_rate = 0")
+    assert len(found) == 2 and found[0].startswith("f:3: ") and what in found[0] and "max_rate: 0" in found[1]
 
 
 def test_regular_expressions_are_compiled() -> None:

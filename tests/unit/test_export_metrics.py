@@ -121,6 +121,19 @@ def test_series_over_the_limit_are_one_whose_sum_is_right() -> None:
     assert values(again) == {"a": 2, "c": 9} and values(again, "pyebpf_folded_series") == {CALLS.name: 0}
 
 
+def test_what_was_folded_before_is_not_counted_as_folded() -> None:
+    limit = Limit(1)
+    kept = limit([calls(a=9, b=1)])[:1]
+    again = limit(merge(kept, [calls(a=1, b=2, c=4)]))
+    assert values(again) == {"a": 10, "other": 7}
+    assert values(again, "pyebpf_folded_series") == {CALLS.name: 2}, "b and c"
+
+
+def test_a_source_without_a_limit() -> None:
+    many = {f"f{n}": n for n in range(1500)}
+    assert values(Source(lambda: [calls(**many)], max_series=None).families()) == many
+
+
 def test_fixed_labels_stay_on_what_is_folded() -> None:
     family = CALLS._replace(points=tuple(Point((("function", f"f{n}"), ("host", "h")), n) for n in range(1, 5)))
     bounded = Limit(1, fixed=["host"])([family])

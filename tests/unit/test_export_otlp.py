@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import sys
 import threading
 import time
@@ -250,6 +251,19 @@ def test_the_thread(receiver: receivers.Receiver) -> None:
     with pytest.raises(StateError, match="closed"):
         exporter.start()
     assert not [thread for thread in threading.enumerate() if thread.name == "pyebpf-otlp"]
+
+
+def test_closing_does_not_wait_for_who_does_not_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        exporter = Exporter(numbers(5), endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}", timeout=60)
+        exporter.close(0.1)
+        connection, _ = silent.accept()
+        silent.close()  # for the connection that OpenTelemetry tries at once when one breaks
+        with connection:
+            assert connection.recv(4) == b"POST", "it was tried"
+            (thread,) = [thread for thread in threading.enumerate() if thread.name == "pyebpf-otlp"]
+        thread.join(60)  # the connection was cut: it isn't tried again
+    assert not thread.is_alive() and (exporter.exported, exporter.failures) == (0, 1)
 
 
 def test_nothing_global_is_touched(receiver: receivers.Receiver) -> None:

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from pyebpf.errors import ExtraMissing, StateError, TargetError
 from pyebpf.export.metrics import CALLS, DURATION, Family, HistogramPoint, Point
-from pyebpf.export.prometheus import Collector, register
+from pyebpf.export.prometheus import MANY, Collector, register
 
 HOSTILE = 'a"b\\c\nd\x1b\udcff\u2028}= # {' + "x" * 5000
 ROWS = (2, 1, 0, 4) + (0,) * 36 + (3,)  # two of 0 or 1 ns, one of 2..3, four of 8..15, three of 2^40 and more
@@ -47,6 +47,16 @@ def test_fewer_buckets_change_no_count() -> None:
     registry.register(Collector(lambda: [duration()]))
     assert bucket(registry, "2.56e-07") == bucket(registry, "68.719476736") == 7
     assert bucket(registry, "+Inf") == 10
+
+
+@pytest.mark.parametrize("functions, shown", [(MANY, MANY), (MANY + 1, 2)])
+def test_of_many_histograms_only_those_with_calls(functions: int, shown: int) -> None:
+    points = [HistogramPoint((("function", f"f{n}"),), (), 0, 0) for n in range(functions - 2)]
+    points += [HistogramPoint((("function", name),), (1,), 1, 1) for name in "ab"]
+    registry = CollectorRegistry()
+    registry.register(Collector(lambda: [DURATION._replace(points=tuple(points))]))
+    (family,) = parse_openmetrics(openmetrics(registry).decode())
+    assert len([sample for sample in family.samples if sample.name.endswith("_count")]) == shown
 
 
 @pytest.mark.parametrize("buckets", [[], [0], [64]])

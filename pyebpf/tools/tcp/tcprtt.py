@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Optional
 from pyebpf.core.object import Object
 from pyebpf.errors import TargetError
 from pyebpf.tools.events import KernelEvents, KernelSession, Need
-from pyebpf.tools.histogram import BUCKETS, Histogram, highest
+from pyebpf.tools.histogram import BUCKETS, Histogram, highest, plain_rows
 from pyebpf.tools.intervals import Intervals
 from pyebpf.tools.lifetime import while_open
 from pyebpf.tools.scope import scope_of
@@ -40,7 +40,7 @@ class RoundTrips(NamedTuple):
         return {
             "address": self.address, "count": one.count, "total_us": one.total, "average_us": round(one.average, 1),
             **{f"p{share}_us": round(one.percentile(share)) for share in (50, 90, 99)},
-            "buckets": [{"low": row.low, "high": row.high, "count": row.calls} for row in one.rows()],
+            "buckets": plain_rows(one),
         }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pyebpf.core.hooks import iterate
 from pyebpf.core.object import Object
 from pyebpf.tools.events import KernelEvents, KernelSession, Need
-from pyebpf.tools.histogram import BUCKETS, Histogram, highest
+from pyebpf.tools.histogram import BUCKETS, Histogram, highest, plain_rows
 from pyebpf.tools.intervals import Intervals
 from pyebpf.tools.lifetime import while_open
 from pyebpf.tools.record import as_dict
@@ -40,8 +40,7 @@ class Backlog(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as ``--json`` has them."""
         one = self.histogram
-        buckets = [{"low": row.low, "high": row.high, "count": row.calls} for row in one.rows()]
-        return {"limit": self.limit, "count": one.count, "total": one.total, "buckets": buckets}
+        return {"limit": self.limit, "count": one.count, "total": one.total, "buckets": plain_rows(one)}
 
 
 class TurnedAway(NamedTuple):

@@ -34,3 +34,5 @@ def main() -> None:
                 break
     except KeyboardInterrupt:
         pass
+    except pyebpf.Error as error:
+        sys.exit(f"shells: {error}" + (f" ({error.hint})" if error.hint else ""))

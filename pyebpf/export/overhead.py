@@ -8,7 +8,6 @@ on hardware, and ten to a hundred times as long on virtual machines that have to
 from __future__ import annotations
 
 import os
-import threading
 import time
 
 from pyebpf.errors import Error
@@ -17,11 +16,10 @@ from pyebpf.target.probe import Probe
 
 EMULATED = 1e-6  # seconds a hit: benchmarks/RESULTS.md
 _CALLS = 50
-_lock = threading.Lock()
 
 
 class Costs:
-    """Measures once what single-stepping takes here."""
+    """Measures once what single-stepping takes here. For one thread."""
 
     def __init__(self) -> None:
         self._stepped: float | None = None
@@ -39,10 +37,9 @@ class Costs:
 
     def stepped(self) -> float:
         """Seconds a hit takes whose instruction is single-stepped."""
-        with _lock:
-            if self._stepped is None:
-                self._stepped = max(EMULATED, _measured())
-            return self._stepped
+        if self._stepped is None:
+            self._stepped = max(EMULATED, _measured())
+        return self._stepped
 
 
 def is_emulated(code: bytes) -> bool:
@@ -62,11 +59,14 @@ def is_emulated(code: bytes) -> bool:
 
 def _measured() -> float:
     """By a probe in ourselves, on a function of libc that begins with a plain instruction."""
-    import ctypes
-
     from pyebpf.tools.funccount import CountSession
 
-    labs = ctypes.CDLL(None).labs
+    try:
+        import ctypes
+
+        labs = ctypes.CDLL(None).labs
+    except (ImportError, OSError, AttributeError):  # a Python without it; another libc
+        return EMULATED
     pid = os.getpid()
 
     def best() -> float:

@@ -10,11 +10,11 @@ from typing import Any
 from pyebpf.errors import Error, TargetNotFound
 from pyebpf.export.attachment import file_of, map_memory
 from pyebpf.export.config import TraceConfig
-from pyebpf.export.cost import EMULATED, Costs
 from pyebpf.export.eventtools import tool_of
 from pyebpf.export.log import Log
 from pyebpf.export.metrics import EventCounter, Family, families
-from pyebpf.export.selection import Processes, cgroup_of_unit, facts_of
+from pyebpf.export.overhead import EMULATED, Costs
+from pyebpf.export.processes import Processes, cgroup_of_unit, facts_of
 from pyebpf.export.trace import Job, Retry, Trace, reason_of
 
 _BUDGET = 0.05  # seconds that one trace's events are read for, before others get their turn
@@ -33,6 +33,7 @@ class EventTrace(Trace):
         self._tool = tool_of(config.tool)
         self._counter = EventCounter(config.tool, config.labels, config.max_series)
         self._counted = self._before = 0
+        self._reading = 0.0  # seconds that counting took since the last tick
         self._reason = "being attached"
         self._retry = Retry()
         self._busy = False
@@ -88,7 +89,7 @@ class EventTrace(Trace):
             keywords, scope = self._named()
             session = self._tool.verb(**keywords, **dict(self.config.options))
             files = _files(session)
-        except (Error, OSError) as error:
+        except Exception as error:
             reason = reason_of(error)
         with self.lock:
             self._busy = False
@@ -130,12 +131,17 @@ class EventTrace(Trace):
         with self.lock:
             if self.session is None:
                 return
-            until = time.monotonic() + _BUDGET
-            for index, event in enumerate(self.session.drain(), 1):
-                self._counter.add(event)
-                self._counted += 1
-                if not index % 256 and time.monotonic() > until:
-                    return
+            begun = time.thread_time()
+            self._count(self.session, _BUDGET)
+            self._reading += time.thread_time() - begun
+
+    def _count(self, session: Any, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        for index, event in enumerate(session.drain(), 1):
+            self._counter.add(event)
+            self._counted += 1
+            if not index % 256 and time.monotonic() > until:
+                return
 
     def _check(self) -> None:
         pass
@@ -145,23 +151,21 @@ class EventTrace(Trace):
             return 0, 0.0
         losses = self.session.losses
         seen = self._counted + losses.dropped + losses.missed
-        new, self._before = seen - self._before, seen
-        return max(0, new), max(0, new) * EMULATED
+        new, self._before = max(0, seen - self._before), seen
+        reading, self._reading = self._reading, 0.0
+        return new, new * EMULATED + reading
 
     def _release(self) -> None:
         session, self.session, self._scope = self.session, None, None
         if session is None:
             return
-        session.detach()
-        until = time.monotonic() + 20 * _BUDGET
-        for index, event in enumerate(session.drain()):
-            self._counter.add(event)
-            self._counted += 1
-            if not index % 256 and time.monotonic() > until:
-                break
-        self._totals.keep(families(session, self._labels, self.config.tool))
-        session.close()
-        self._before = self._counted
+        try:
+            session.detach()
+            self._count(session, 20 * _BUDGET)
+            self._totals.keep(families(session, self._labels, self.config.tool))
+        finally:
+            session.close()
+            self._before, self._reading = self._counted, 0.0
 
     def memory(self) -> int:
         with self.lock:
@@ -174,9 +178,8 @@ class EventTrace(Trace):
         return {"events": self._counted}
 
     def _families(self) -> Iterable[Family]:
-        with self.lock:
-            held = [] if self.session is None else families(self.session, self._labels, self.config.tool)
-            return [*self._totals.plus(held), *self._counter.families(self._labels)]
+        held = [] if self.session is None else families(self.session, self._labels, self.config.tool)
+        return [*self._totals.plus(held), *self._counter.families(self._labels)]
 
 
 def _files(session: Any) -> list[tuple[str, object]]:

@@ -59,14 +59,16 @@ class Processes:
         for pid in self._seen.keys() - pids:
             del self._seen[pid]
             self._facts.pop(pid, None)
-        for pid in pids - self._seen.keys():
+        new = pids - self._seen.keys()
+        first = now if self._seen else now - _YOUNG  # all there are at the first look are old, and looked at once
+        for pid in new:
             if len(self._seen) < _MOST:
-                self._seen[pid] = now
+                self._seen[pid] = first
         if not self._turn:
             self._turn = list(self._seen)
         turn, self._turn = self._turn[:_OLD_AT_ONCE], self._turn[_OLD_AT_ONCE:]
-        due = {pid for pid, first in self._seen.items() if now - first < _YOUNG}
-        for pid in (due | followed | set(turn)) & self._seen.keys():
+        young = {pid for pid, since in self._seen.items() if now - since < _YOUNG}
+        for pid in (new | young | followed | set(turn)) & self._seen.keys():
             facts = facts_of(pid)
             if facts is None:
                 self._facts.pop(pid, None)
