@@ -142,6 +142,9 @@ class AsyncSession(Generic[_Session]):
         """
         with self._handing_over:  # else what is being opened could be handed over unseen
             self._closed = True
+        if self._session is not None and self._loop.is_closed():  # nobody waits on it; its threads are gone too
+            self._session.close()
+            return
         self._unwatch()
         self._wake()
         if self._session is not None:

@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
         arguments,
         "argdist",
         lambda command: argdist(*arguments.targets, histograms=arguments.histogram, counts=arguments.count,
-                                filter=arguments.filter, strsize=arguments.strsize, pid=arguments.pid,
+                                filter=arguments.filter, strsize=arguments.strsize, pid=arguments.pid or None,
                                 command=command, regex=arguments.regex, max_probes=arguments.max_probes,
                                 allow_uretprobe=arguments.allow_uretprobe),
         "Tracing {functions} for {targets}",

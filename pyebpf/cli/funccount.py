@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     run = Run(
         arguments,
         "funccount",
-        lambda command: count(*arguments.targets, pid=arguments.pid, command=command, regex=arguments.regex,
+        lambda command: count(*arguments.targets, pid=arguments.pid or None, command=command, regex=arguments.regex,
                               max_probes=arguments.max_probes),
         "Tracing {functions} for {targets}",
     )  # fmt: skip

@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     run = Run(
         arguments,
         "funclatency",
-        lambda command: latency(*arguments.targets, pid=arguments.pid, command=command, regex=arguments.regex,
+        lambda command: latency(*arguments.targets, pid=arguments.pid or None, command=command, regex=arguments.regex,
                                 max_probes=arguments.max_probes, allow_uretprobe=arguments.allow_uretprobe),
         "Tracing {functions} for {targets}",
     )  # fmt: skip

@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     run = Run(
         arguments,
         "funcslower",
-        lambda command: slower(*arguments.targets, min_us=min_us, pid=arguments.pid, command=command,
+        lambda command: slower(*arguments.targets, min_us=min_us, pid=arguments.pid or None, command=command,
                                regex=arguments.regex, arguments=bool(arguments.arguments),
                                user_stack=arguments.user_stack, kernel_stack=arguments.kernel_stack,
                                max_probes=arguments.max_probes, allow_uretprobe=arguments.allow_uretprobe),

@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     run = Run(
         arguments,
         "stackcount",
-        lambda command: stacks(*arguments.targets, pid=arguments.pid, command=command, regex=arguments.regex,
+        lambda command: stacks(*arguments.targets, pid=arguments.pid or None, command=command, regex=arguments.regex,
                                user_stack=user_stack, kernel_stack=arguments.kernel_stack,
                                per_process=arguments.per_process or arguments.folded,
                                max_probes=arguments.max_probes),

@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
         arguments,
         "trace",
         lambda command: trace(*arguments.targets, args=arguments.values, ret=arguments.ret, filter=arguments.filter,
-                              all_args=arguments.all_args, strsize=arguments.strsize, pid=arguments.pid,
+                              all_args=arguments.all_args, strsize=arguments.strsize, pid=arguments.pid or None,
                               command=command, regex=arguments.regex, user_stack=arguments.user_stack,
                               kernel_stack=arguments.kernel_stack, max_probes=arguments.max_probes,
                               allow_uretprobe=arguments.allow_uretprobe),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pyebpf.core.records import PerfReader, Reader, RecordType
 
 _LOG_SIZE = 1 << 20
+_EM_BPF = b"\xf7\0"  # e_machine, include/uapi/linux/elf-em.h
 
 class Object:
     """An eBPF object file.
@@ -93,14 +94,14 @@ class Object:
             LoadError: it isn't an eBPF object.
         """
         if isinstance(source, (bytes, bytearray, memoryview)):
-            return cls(bytes(source), name or "object", pin_root=pin_root)
+            return cls(_require_bpf(bytes(source), name or "object"), name or "object", pin_root=pin_root)
         path = os.fspath(source)
         try:
             with open(path, "rb") as file:
                 image = file.read()
         except OSError as error:
             raise TargetNotFound(f"{path}: {error.strerror}") from None
-        return cls(image, name or os.path.basename(path).split(".")[0], pin_root=pin_root)
+        return cls(_require_bpf(image, path), name or os.path.basename(path).split(".")[0], pin_root=pin_root)
 
     def _open(self, log: Any = None) -> Any:
         library, ffi = libbpf.lib(), libbpf.ffi
@@ -358,6 +359,14 @@ def open_bundled(name: str, *, kernel_types: str = "all") -> Object:
     except OSError as error:
         raise TargetNotFound(f"{path}: {error.strerror}", hint="in a checkout: python build.py") from None
     return Object(image, name, kernel_types)
+
+
+def _require_bpf(image: bytes, shown: str) -> bytes:
+    """The image, if it is an ELF file for eBPF: libbpf says of others what doesn't help. Raises LoadError."""
+    if image[:4] != b"\x7fELF" or image[18:20] != _EM_BPF:
+        what = "an ELF file, but for another machine" if image[:4] == b"\x7fELF" else "no ELF file"
+        raise LoadError(f"{shown}: not an eBPF object: {what}", hint="compile one: pyebpf build FILE.bpf.c")
+    return image
 
 
 def _walk(following: Any, owner: Any) -> list[Any]:

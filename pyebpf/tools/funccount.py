@@ -21,11 +21,20 @@ DEFAULT_MAX_PROBES = 20_000
 class Counts(Counter[TracedFunction]):
     """Calls by function; functions that were not called are left out. A name as key sums the functions of that name."""
 
+    _traced: Sequence[TracedFunction] = ()
+
     def __getitem__(self, key: TracedFunction | str) -> int:
-        """Calls of a function, or of all functions of a name; 0 for what was not called."""
-        if isinstance(key, str):
-            return sum(n for function, n in self.items() if function.name == key)
-        return super().__getitem__(key)
+        """Calls of a function, or of all functions of a name; 0 for what was not called.
+
+        Raises:
+            KeyError: no function of that name is traced.
+        """
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        named = [n for function, n in self.items() if function.name == key]
+        if not named and self._traced and all(function.name != key for function in self._traced):
+            raise KeyError(key)
+        return sum(named)
 
     def __contains__(self, key: object) -> bool:
         return super().__contains__(key) or any(function.name == key for function in self)
@@ -61,7 +70,9 @@ class CountSession(IntervalSession[Counts]):
         return self._stripes.column(self._stripes.words())
 
     def _counts(self, numbers: Sequence[int]) -> Counts:
-        return Counts({function: n for function, n in zip(self._by_index, numbers) if n})
+        counts = Counts({function: n for function, n in zip(self._by_index, numbers) if n})
+        counts._traced = self._by_index
+        return counts
 
     @property
     @while_open

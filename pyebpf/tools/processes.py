@@ -39,6 +39,8 @@ def asked_for(pid: int | Iterable[int] | None) -> tuple[int, ...]:
     pids = tuple(pid) if isinstance(pid, Iterable) else (pid,)
     if isinstance(pid, (str, bytes)) or not all(isinstance(one, int) for one in pids):
         raise TargetError(f"pid is the number of a process, or several, got {type(pid).__name__} {pid!r:.80}")
+    if not pids:  # a search that found nothing must not become everybody
+        raise TargetError("pid names no process: it is empty", hint="leave it out to trace every process")
     return pids
 
 

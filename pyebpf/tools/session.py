@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from pyebpf.errors import TargetError
 from pyebpf.target.command import Command
 from pyebpf.target.probe import Probe, Resolution
 from pyebpf.target.resolve import resolve
@@ -148,6 +149,8 @@ def resolve_for(
     Returns:
         the resolution, and the processes that the probes are limited to (empty: all).
     """
+    if pid is not None and command is not None:
+        raise TargetError("either pid or command: a command is a process of its own")
     pids = processes.asked_for(pid)
     resolution = resolve(
         targets,

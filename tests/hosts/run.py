@@ -67,7 +67,7 @@ class Result(NamedTuple):
 
 
 def hosts(extra: Sequence[tuple[str, str]]) -> Iterator[Host]:
-    for version, interpreter in venvs.interpreters().items():
+    for version, interpreter in sorted(venvs.interpreters().items()):
         yield Host("Python", ".".join(map(str, version)), places.with_python(interpreter))
     for version in ("3.14", "3.15"):
         yield Host("Python", f"{version} (Debian sid)", places.newest(version))

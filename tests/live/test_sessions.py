@@ -452,3 +452,19 @@ def test_results_by_name() -> None:
         called, timed = counts.snapshot(), latency.snapshot()
     assert "labs" in called and called.get("labs") == called["labs"] == 7 and called.get("abs", 3) == 3
     assert "labs" in timed and timed.get("labs").count == timed["labs"].count == 7 and "abs" not in timed
+
+
+def test_what_must_not_become_everybody() -> None:
+    with pytest.raises(pyebpf.TargetError, match="names no process"):
+        pyebpf.count("c:malloc", pid=[])
+    with pytest.raises(pyebpf.TargetError, match="names no process"):
+        pyebpf.opensnoop(pid=())
+
+
+def test_a_misspelt_name_is_no_zero() -> None:
+    with pyebpf.count("c:getppid", pid=os.getpid()) as counts:
+        os.getppid()
+        found = counts.snapshot()
+        assert found["getppid"] == 1
+        with pytest.raises(KeyError):
+            found["getpid"]
