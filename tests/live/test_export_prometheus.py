@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import threading
@@ -153,7 +154,7 @@ def test_promtool_finds_no_fault() -> None:
         collector.add(counter, {"host": b'a"\\\n\xff'})
         with targets.run(path, "-n", "23", "hot") as target:
             target.go()
-        with pyebpf.tcpconnect() as connects, socket.socket() as server:
+        with pyebpf.tcpconnect(pid=os.getpid()) as connects, socket.socket() as server:
             collector.add(connects, tool="tcpconnect")
             server.bind(("127.0.0.1", 0))
             server.listen()
