@@ -235,8 +235,7 @@ def test_nothing_is_left_behind() -> None:
         "print(before, after); sys.exit(after > before)\n"
     )
     here = os.path.dirname(os.path.abspath(__file__))
-    run = subprocess.run([sys.executable, "-c", code, here, os.path.dirname(here), str(ownprograms.ROOT)],
-                         capture_output=True, text=True)  # fmt: skip
+    run = subprocess.run([sys.executable, "-c", code, here, os.path.dirname(here)], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
 
 

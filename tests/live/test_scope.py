@@ -47,7 +47,7 @@ def test_processes(two: tuple[traffic.Actor, traffic.Actor]) -> None:
         with (
             pyebpf.syncsnoop(pid=one.pid) as single,
             pyebpf.syncsnoop(pid=[one.pid, three.pid]) as several,
-            pyebpf.syncsnoop(pid=()) as everyone,
+            pyebpf.syncsnoop() as everyone,
         ):
             one.thread("worker")
             sync(one), sync(one, who="worker"), sync(other), sync(three)
