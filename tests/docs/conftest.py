@@ -54,7 +54,7 @@ def _build(folder: Path) -> None:
         assert not done.returncode, f"{command}: {done.stderr}{done.stdout}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its processes are nobody else's children
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """What the examples trace, running. It ends with the tests."""
     assert os.geteuid() == 0, "the examples load eBPF programs and need root"

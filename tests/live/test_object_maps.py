@@ -186,7 +186,8 @@ def test_programs_and_maps_in_maps(obj: Object) -> None:
     assert isinstance(tails[1], int) and touch.run(bytes(64)).result == 3  # XDP_TX
     del tails[1]
     assert touch.run(bytes(64)).result == 1
-    assert outer.inner(0).max_entries == 1
+    with outer.inner(0) as inner:
+        assert inner.max_entries == 1
     with Map.create(2, 4, 8, 1, "mine") as mine:
         outer[1] = mine
         touch.run(bytes(64))

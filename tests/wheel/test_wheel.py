@@ -145,7 +145,7 @@ def test_needs_nothing_but_cffi(installed: venvs.Venv) -> None:
 def test_size(installed: venvs.Venv) -> None:
     """Without the byte code, which is Python's cache and differs from version to version."""
     sizes = {name: size for name, size in installed.files().items() if "/site-packages/pyebpf" in name}
-    assert 300_000 < sum(size for name, size in sizes.items() if not name.endswith(".pyc")) < 2_100_000
+    assert 300_000 < sum(size for name, size in sizes.items() if not name.endswith(".pyc")) < 2_200_000
     assert sum(size for name, size in sizes.items() if "/objects/" in name) < 300_000
 
 
