@@ -11,7 +11,7 @@ import re
 import threading
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Union
 
 from pyebpf.errors import Error, StateError, TargetError
@@ -436,9 +436,26 @@ class Source:
         return _family(family, points)
 
 
-Readable = Union[Source, Callable[[], Iterable[Family]], Any]
+class Sources:
+    """What an exporter reads: sessions, `EventCounter`, `Source`, or functions that return families. They come and go,
+    in any thread.
+    """
 
+    def __init__(self, what: Iterable[Any]) -> None:
+        self._sources = tuple(one if isinstance(one, Source) else Source(one) for one in what)
 
-def sources(what: Iterable[Readable]) -> list[Source]:
-    """Each as a `Source`."""
-    return [one if isinstance(one, Source) else Source(one) for one in what]
+    def add(
+        self,
+        what: Any,
+        labels: Mapping[str, object] | Iterable[tuple[str, object]] = (),
+        max_series: int = MAX_SERIES,
+        tool: str | None = None,
+    ) -> Source:
+        """Exports one more session; arguments as for `Source`."""
+        source = what if isinstance(what, Source) else Source(what, labels, max_series, tool)
+        self._sources += (source,)
+        return source
+
+    def remove(self, what: Any) -> None:
+        """Exports a session (or a source) no more: its series end."""
+        self._sources = tuple(one for one in self._sources if one is not what and not one.of(what))

@@ -16,13 +16,13 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from pyebpf import __version__
 from pyebpf.errors import ExtraMissing, StateError, TargetError
-from pyebpf.export.metrics import MAX_SERIES, Family, HistogramPoint, Labels, Point, Source, merge, minus, size, sources
+from pyebpf.export.metrics import Family, HistogramPoint, Labels, Point, Sources, merge, minus, size
 from pyebpf.output.text import safe
 
 _UNITS = {"": "1", "seconds": "s", "bytes": "By"}  # UCUM
@@ -59,7 +59,7 @@ class _Said(logging.Handler):
         logging.getLogger("opentelemetry.exporter").removeHandler(self)
 
 
-class Exporter:
+class Exporter(Sources):
     """Pushes what sessions measure, by hand (`export_once`) or every `interval` seconds (`start`).
 
     Failures are counted, never raised, and nothing is lost by one: counters are cumulative, and differences are kept
@@ -115,7 +115,7 @@ class Exporter:
             if parts.path in ("", "/"):
                 endpoint = parts._replace(path="/v1/metrics").geturl()
         self._sdk: Any = export
-        self._sources = tuple(sources(what))
+        super().__init__(what)
         self._client = OTLPMetricExporter(endpoint=endpoint, headers=dict(headers or {}) or None, timeout=timeout)
         host = os.uname().nodename
         named: dict[str, Any] = {
@@ -136,22 +136,6 @@ class Exporter:
         self.exported = 0
         self.failures = 0
         self.last_error: str | None = None
-
-    def add(
-        self,
-        what: Any,
-        labels: Mapping[str, object] | Iterable[tuple[str, object]] = (),
-        max_series: int = MAX_SERIES,
-        tool: str | None = None,
-    ) -> Source:
-        """Exports one more session; arguments as for `Source`."""
-        source = what if isinstance(what, Source) else Source(what, labels, max_series, tool)
-        self._sources += (source,)
-        return source
-
-    def remove(self, what: Any) -> None:
-        """Exports a session (or a source) no more."""
-        self._sources = tuple(one for one in self._sources if one is not what and not one.of(what))
 
     def export_once(self) -> bool:
         """Reads all sessions and delivers the numbers; returns whether they were taken."""

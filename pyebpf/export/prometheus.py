@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from pyebpf.errors import ExtraMissing, StateError, TargetError
-from pyebpf.export.metrics import ALL, MAX_SERIES, Family, HistogramPoint, Source, merge, sources
+from pyebpf.export.metrics import ALL, Family, HistogramPoint, Sources, merge
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -34,7 +34,7 @@ def _library() -> Any:
     return prometheus_client
 
 
-class Collector:
+class Collector(Sources):
     """A collector for a registry of ``prometheus_client``; any number of scrapes may read it at once.
 
     Counters and histograms never fall. Of a session that is closed the numbers read last stay, until it is removed.
@@ -55,23 +55,7 @@ class Collector:
         if not bounds or bounds[0] < 1 or bounds[-1] > 63:
             raise TargetError("buckets are powers of two from 1 to 63", hint="range(8, 37) is 256 ns to 69 s")
         self._buckets = [(k, repr((1 << k) / 1e9)) for k in bounds]
-        self._sources = tuple(sources(what))
-
-    def add(
-        self,
-        what: Any,
-        labels: Mapping[str, object] | Iterable[tuple[str, object]] = (),
-        max_series: int = MAX_SERIES,
-        tool: str | None = None,
-    ) -> Source:
-        """Shows one more session; arguments as for `Source`."""
-        source = what if isinstance(what, Source) else Source(what, labels, max_series, tool)
-        self._sources += (source,)
-        return source
-
-    def remove(self, what: Any) -> None:
-        """Shows a session (or a source) no more: its series end."""
-        self._sources = tuple(one for one in self._sources if one is not what and not one.of(what))
+        super().__init__(what)
 
     def collect(self) -> Iterator[Metric]:
         """Reads all sessions. Called by the registry."""
