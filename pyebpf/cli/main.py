@@ -183,6 +183,11 @@ def entry() -> NoReturn:
         code = exits.RUN_TIME_ERROR
         print(f"pyebpf: can't write the output: {error.strerror}", file=sys.stderr)
         _forget_output()
+    import signal
+
+    # All is said. A signal while Python takes itself apart must not change the exit code
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
 
 

@@ -171,3 +171,20 @@ def test_output_of_the_command_stays_out_of_the_json(pyebpf: Callable[..., Any])
     ran = pyebpf("funccount", "--json", "-c", f"{program} -n 97 hot", ":hot")
     assert [json.loads(line)["type"] for line in ran.out.splitlines()] == ["attached", "counts", "end"]
     assert '"program": "calls"' in ran.err or '"program":"calls"' in ran.err
+
+
+def test_interrupted_when_all_is_said() -> None:
+    """A Ctrl-C that comes while Python takes itself apart changes neither the exit code nor what was printed."""
+    late = "\n".join([
+        "import os, sys",
+        "class Late:",
+        "    def __del__(self, kill=os.kill, pid=os.getpid()): kill(pid, 2)",
+        "sys.late = Late()",
+        "from pyebpf.cli.main import entry",
+        "entry()",
+    ])  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "-c", late, "funccount", "-d", "0.1", f"{targets.compiled('calls.c')}:hot"],
+        capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr.count("\n")) == (0, 1), ran.stderr
