@@ -138,8 +138,6 @@ def main(argv: Sequence[str]) -> int:
         if os.environ.get("PYEBPF_DEBUG"):
             raise
         return _report(error)
-    except KeyboardInterrupt:
-        return exits.INTERRUPTED_TWICE
 
 
 def _report(error: Exception) -> int:
@@ -171,11 +169,19 @@ def _report(error: Exception) -> int:
 
 def entry() -> NoReturn:
     """The console script."""
+    import signal
+
     gc.set_threshold(50_000)  # what is imported lives as long as the process: looking for garbage in it takes 4 ms
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler and sys.argv[1:2] != ["build"]:
+        # Until a tool listens Ctrl-C just ends the process: an exception can get lost in an import, and there is nothing
+        # that the kernel doesn't clean up. `build` has files to remove.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         code = main(sys.argv[1:])
         if sys.stdout:
             sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = exits.INTERRUPTED_TWICE
     except BrokenPipeError:  # nobody reads any more: end quietly
         code = exits.TRACED
         _forget_output()
@@ -183,8 +189,6 @@ def entry() -> NoReturn:
         code = exits.RUN_TIME_ERROR
         print(f"pyebpf: can't write the output: {error.strerror}", file=sys.stderr)
         _forget_output()
-    import signal
-
     # All is said. A signal while Python takes itself apart must not change the exit code
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -188,3 +188,10 @@ def test_interrupted_when_all_is_said() -> None:
         capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert (ran.returncode, ran.stderr.count("\n")) == (0, 1), ran.stderr
+
+
+def test_interrupted_before_a_tool_listens() -> None:
+    """It ends at once: as an exception the Ctrl-C could be swallowed by an import's callback."""
+    early = "import os, pyebpf.cli.main as main; main.main = lambda argv: os.kill(os.getpid(), 2); main.entry()"
+    ran = subprocess.run([sys.executable, "-c", early], capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
+    assert (ran.returncode, ran.stderr) == (-signal.SIGINT, b"")
