@@ -173,8 +173,8 @@ def entry() -> NoReturn:
 
     gc.set_threshold(50_000)  # what is imported lives as long as the process: looking for garbage in it takes 4 ms
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler and sys.argv[1:2] != ["build"]:
-        # Until a tool listens Ctrl-C just ends the process: an exception can get lost in an import, and there is nothing
-        # that the kernel doesn't clean up. `build` has files to remove.
+        # Until a tool listens Ctrl-C just ends the process: an exception can get lost in an import, and what there is
+        # the kernel cleans up. `build` has files to remove.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         code = main(sys.argv[1:])
