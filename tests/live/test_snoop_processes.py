@@ -320,12 +320,12 @@ def test_signals_of_the_kernel_are_shown_when_asked(actor: traffic.Actor) -> Non
 
 def test_who_caused_a_signal_of_the_kernel_is_not_guessed() -> None:
     with pyebpf.killsnoop(target=os.getpid(), kernel=True) as session:
-        before = signal.signal(signal.SIGALRM, lambda *_: None)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.001)
-            signal.pause()
+            signal.sigwait([signal.SIGALRM])
         finally:
-            signal.signal(signal.SIGALRM, before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         events = [event for event in seen(session) if event.signal == signal.SIGALRM]
     assert [(event.call, event.pid, event.tid, event.uid, event.comm) for event in events] == [
         ("kernel", None, None, None, None)
