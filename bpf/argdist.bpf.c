@@ -92,6 +92,7 @@ int on_entry(struct pt_regs *ctx)
 {
 	struct hit hit;
 
+	own_stack();
 	if (plan_enter(&hit, ctx, true, false))
 		count(hit.machine);
 	return 0;
@@ -102,6 +103,7 @@ int on_return(struct pt_regs *ctx)
 {
 	struct hit hit;
 
+	own_stack();
 	if (plan_leave(&hit, ctx, true, false))
 		count(hit.machine);
 	return 0;
@@ -112,6 +114,7 @@ int on_entry_sleepable(struct pt_regs *ctx)
 {
 	struct hit hit;
 
+	own_stack();
 	if (plan_enter(&hit, ctx, true, true))
 		count(hit.machine);
 	return 0;
@@ -122,6 +125,7 @@ int on_return_sleepable(struct pt_regs *ctx)
 {
 	struct hit hit;
 
+	own_stack();
 	if (plan_leave(&hit, ctx, true, true))
 		count(hit.machine);
 	return 0;

@@ -28,6 +28,7 @@ int on_entry(struct pt_regs *ctx)
 	struct frame_key key;
 	struct call call;
 
+	own_stack();
 	if (!wanted(pid_tgid) || !frame_of(ctx, site_cookie(ctx), pid_tgid, &key))
 		return 0;
 	call.start = bpf_ktime_get_ns();
@@ -44,6 +45,7 @@ int on_return(struct pt_regs *ctx)
 	struct call call;
 	__u32 row;
 
+	own_stack();
 	if (!wanted(pid_tgid) || !frame_of(ctx, cookie, pid_tgid, &key) || !frame_leave(&key, cookie, &call))
 		return 0;
 

@@ -43,6 +43,7 @@ int on_entry(struct pt_regs *ctx)
 	struct frame_key key;
 	struct call call = {};
 
+	own_stack();
 	if (!wanted(pid_tgid) || !frame_of(ctx, cookie, pid_tgid, &key))
 		return 0;
 	if (want_arguments)
@@ -62,6 +63,7 @@ int on_return(struct pt_regs *ctx)
 	struct frame_key key;
 	struct call call;
 
+	own_stack();
 	if (!wanted(pid_tgid) || !frame_of(ctx, cookie, pid_tgid, &key) || !frame_leave(&key, cookie, &call))
 		return 0;
 	if (now - call.start < threshold)

@@ -67,6 +67,7 @@ int on_entry(struct pt_regs *ctx)
 	struct stack_key key = { .user_stack = -1, .kernel_stack = -1 };
 	struct stack_count *count;
 
+	own_stack();
 	if (!wanted(pid_tgid))
 		return 0;
 	key.tgid = by_process ? pid_tgid >> 32 : 0;

@@ -70,6 +70,7 @@ int on_entry(struct pt_regs *ctx)
 {
 	struct hit hit;
 
+	own_stack();
 	if (plan_enter(&hit, ctx, false, false))
 		send(&hit);
 	return 0;
@@ -80,6 +81,7 @@ int on_return(struct pt_regs *ctx)
 {
 	struct hit hit;
 
+	own_stack();
 	if (plan_leave(&hit, ctx, false, false))
 		send(&hit);
 	return 0;
@@ -90,6 +92,7 @@ int on_entry_sleepable(struct pt_regs *ctx)
 {
 	struct hit hit;
 
+	own_stack();
 	if (plan_enter(&hit, ctx, false, true))
 		send(&hit);
 	return 0;
@@ -100,6 +103,7 @@ int on_return_sleepable(struct pt_regs *ctx)
 {
 	struct hit hit;
 
+	own_stack();
 	if (plan_leave(&hit, ctx, false, true))
 		send(&hit);
 	return 0;

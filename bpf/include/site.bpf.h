@@ -5,6 +5,7 @@
 
 #include "site.h"
 #include "wanted.bpf.h"
+#include "../public/own_stack.bpf.h"
 
 /* Anchors: clang leaves a type out of the BTF that nothing global refers to. */
 const enum site_cookie *unused_site_cookie __attribute__((unused));

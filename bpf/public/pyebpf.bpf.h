@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
+#include "own_stack.bpf.h"
 
 /*
  * Makes a structure known to Python, by its name: clang leaves a type out of an object that nothing global refers to.

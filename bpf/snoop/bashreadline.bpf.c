@@ -20,6 +20,7 @@ int on_return(struct pt_regs *ctx)
 	struct line_event *event;
 	__s32 size;
 
+	own_stack();
 	if (!line || !wanted_here(pid_tgid))
 		return 0;
 	event = reserve_with_text(sizeof(*event), (void *)line, &size);

@@ -107,6 +107,7 @@ int on_entry(struct pt_regs *ctx)
 	struct frame_key key;
 	__u32 function = (__u32)cookie, *form;
 
+	own_stack();
 	form = bpf_map_lookup_elem(&forms, &function);
 	if (!form || !wanted_here(pid_tgid) || !frame_of(ctx, cookie, pid_tgid, &key))
 		return 0;
@@ -141,6 +142,7 @@ int on_return(struct pt_regs *ctx)
 	struct call call;
 	__s32 size, code = 0;
 
+	own_stack();
 	form = bpf_map_lookup_elem(&forms, &function);
 	if (!form || !wanted(pid_tgid) || !frame_of(ctx, cookie, pid_tgid, &key) || !frame_leave(&key, cookie, &call))
 		return 0;

@@ -56,6 +56,7 @@ int on_entry(struct pt_regs *ctx)
 	struct ssl_event *event;
 	struct frame_key key;
 
+	own_stack();
 	function = bpf_map_lookup_elem(&functions, &index);
 	if (!function || !wanted_here(pid_tgid) || !frame_of(ctx, cookie, pid_tgid, &key))
 		return 0;
@@ -129,6 +130,7 @@ int on_return(struct pt_regs *ctx)
 	struct call call;
 	__s64 size;
 
+	own_stack();
 	function = bpf_map_lookup_elem(&functions, &index);
 	if (!function || !wanted(pid_tgid) || !frame_of(ctx, cookie, pid_tgid, &key) ||
 	    !frame_leave(&key, cookie, &call))

@@ -19,6 +19,7 @@ int on_entry(struct pt_regs *ctx)
 	__u64 pid_tgid = current_pid_tgid(), cookie = site_cookie(ctx), words[6];
 	struct thread_event *event;
 
+	own_stack();
 	(void)cookie; /* read all the same: a kernel without cookies runs a copy of the program a site */
 	if (!wanted_here(pid_tgid))
 		return 0;

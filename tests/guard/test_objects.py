@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from pyebpf.core.object import open_bundled
+from pyebpf.core.object import Object, open_bundled
 from pyebpf.tools.decoder import TEXT_CUT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,6 +74,22 @@ def test_function_tools_carry_no_core_relocation(objects: list[Path], name: str)
         if path.name.startswith(name + "."):
             header = struct.unpack_from("<HBBIIIIIII", sections(gzip.decompress(path.read_bytes()))[".BTF.ext"])
             assert header[3] < 32 or header[9] == 0, f"{path} has CO-RE relocations"
+
+
+def test_uprobe_programs_run_on_the_threads_own_stack(objects: list[Path]) -> None:
+    """Each calls `own_stack` (bpf/public/own_stack.bpf.h says why); `funccount` has no variables to lose."""
+    tail_call = struct.pack("<BBhi", 0x85, 0, 0, 12)
+    found = 0
+    for path in objects:
+        data = gzip.decompress(path.read_bytes())
+        with Object.open(data) as obj:
+            programs = [one.section for one in obj.programs.values()]
+        for section in ("uprobe", "uprobe.s"):
+            code = sections(data).get(section, b"")
+            calls = [code[at : at + 8] for at in range(0, len(code), 8)].count(tail_call)
+            assert calls == (programs.count(section) if path.name != "funccount.bpf.o.gz" else 0), f"{path}: {section}"
+            found += calls
+    assert found
 
 
 def test_registers_are_the_kernels(builder: ModuleType) -> None:
