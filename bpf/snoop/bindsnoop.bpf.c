@@ -67,7 +67,7 @@ static __always_inline __u32 options_of(struct sock *sk)
 }
 
 /* What the process asked for. False: not an address of IPv4 or IPv6. */
-static __always_inline bool asked_for(struct bind_event *event, __u64 pointer, __u64 size)
+static __always_inline bool asked_for(struct flow *flow, __u64 pointer, __u64 size)
 {
 	union wanted_address address = {};
 
@@ -75,15 +75,15 @@ static __always_inline bool asked_for(struct bind_event *event, __u64 pointer, _
 		return false;
 	if (address.family == AF_INET6 && bpf_probe_read_user(&address.v6, sizeof(address.v6), (void *)pointer))
 		return false;
-	__builtin_memset(event->flow.local, 0, sizeof(event->flow.local));
+	__builtin_memset(flow->local, 0, sizeof(flow->local));
 	if (address.family == AF_INET && size >= sizeof(address.v4))
-		__builtin_memcpy(event->flow.local, address.v4.address, sizeof(address.v4.address));
+		__builtin_memcpy(flow->local, address.v4.address, sizeof(address.v4.address));
 	else if (address.family == AF_INET6 && size >= sizeof(address.v6))
-		__builtin_memcpy(event->flow.local, address.v6.address, sizeof(address.v6.address));
+		__builtin_memcpy(flow->local, address.v6.address, sizeof(address.v6.address));
 	else
 		return false;
-	event->flow.family = address.family;
-	event->flow.local_port = network_order(address.v4.port);
+	flow->family = address.family;
+	flow->local_port = network_order(address.v4.port);
 	return true;
 }
 
@@ -93,7 +93,9 @@ static __always_inline void call_ends(struct syscall_exit *ctx, struct begun_cal
 	struct file *file = file_of(task, (__s32)begun->args[0]);
 	struct socket *socket = file ? private_data_of(file) : NULL;
 	struct sock *sk = socket ? BPF_CORE_READ(socket, sk) : NULL;
+	struct flow flow = {};
 	struct bind_event *event;
+	__u32 known = KNOWN_PORT;
 	__u16 family = 0;
 
 	if (sk) {
@@ -103,37 +105,36 @@ static __always_inline void call_ends(struct syscall_exit *ctx, struct begun_cal
 	}
 	if (ctx->ret && !failed_too)
 		return;
+	if (sk) {
+		known |= KNOWN_SOCKET;
+		if (BPF_CORE_READ(sk, sk_type) == SOCK_RAW)
+			known &= ~KNOWN_PORT;
+		flow_of(sk, &flow);
+	}
+	if (!ctx->ret)
+		known |= KNOWN_ADDRESS;
+	else if (asked_for(&flow, begun->args[1], begun->args[2]))
+		known |= KNOWN_ADDRESS;
+	else if (!sk) /* neither a socket of ours nor an address */
+		return;
+	if (!(known & KNOWN_PORT))
+		flow.local_port = 0;
+	if (!flow_wanted(&flow)) /* before there is a record: what nobody wants must not be counted as dropped */
+		return;
 	event = reserve(sizeof(*event));
 	if (!event)
 		return;
 	__builtin_memset(event, 0, sizeof(*event));
+	event->flow = flow;
+	event->known = known;
 	if (sk) {
-		event->known = KNOWN_SOCKET;
 		event->options = options_of(sk);
 		event->device = BPF_CORE_READ(sk, __sk_common.skc_bound_dev_if);
 		event->protocol = BPF_CORE_READ(sk, sk_protocol);
-		if (BPF_CORE_READ(sk, sk_type) != SOCK_RAW)
-			event->known |= KNOWN_PORT;
-		flow_of(sk, &event->flow);
-	} else {
-		event->known = KNOWN_PORT;
 	}
-	if (!ctx->ret)
-		event->known |= KNOWN_ADDRESS;
-	else if (asked_for(event, begun->args[1], begun->args[2]))
-		event->known |= KNOWN_ADDRESS;
-	else if (!sk) /* neither a socket of ours nor an address */
-		goto discard;
-	if (!(event->known & KNOWN_PORT))
-		event->flow.local_port = 0;
-	if (!flow_wanted(&event->flow))
-		goto discard;
 	actor_here(&event->actor, current_pid_tgid());
 	event->result = ctx->ret;
 	submit(event);
-	return;
-discard:
-	bpf_ringbuf_discard(event, 0);
 }
 
 WATCH_CALL(bind, 3, 0)

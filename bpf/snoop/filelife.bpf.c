@@ -43,6 +43,9 @@ struct {
 	__type(value, struct birth);
 } births SEC(".maps");
 
+/* Births entered and taken out. What is in neither was evicted: Python looks how many are there. */
+__u64 births_kept = 0, births_ended = 0;
+
 /* Threads in open(2) with O_CREAT. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -65,7 +68,7 @@ struct deletion {
 	__u32 reserved;
 	struct inode *inodes[MOST_FILES];
 	struct file_id ids[MOST_FILES];
-	__u32 generations[MOST_FILES];
+	struct birth births[MOST_FILES]; /* time 0: it wasn't seen. As it is now: the number may be another file's soon. */
 };
 
 struct {
@@ -111,7 +114,9 @@ static __always_inline int leave_create(struct syscall_exit *ctx)
 	birth.generation = BPF_CORE_READ(inode, i_generation);
 	birth.tgid = current_pid_tgid() >> 32;
 	bpf_get_current_comm(birth.comm, sizeof(birth.comm));
-	if (bpf_map_update_elem(&births, &id, &birth, BPF_ANY))
+	if (!bpf_map_update_elem(&births, &id, &birth, BPF_NOEXIST))
+		__sync_fetch_and_add(&births_kept, 1);
+	else if (bpf_map_update_elem(&births, &id, &birth, BPF_EXIST)) /* whose end wasn't seen */
 		COUNT_EVENT(untracked);
 	return 0;
 }
@@ -131,6 +136,8 @@ static __always_inline void in_play(struct inode *inode)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct deletion *deletion = bpf_map_lookup_elem(&deleting, &thread);
+	struct birth *birth;
+	struct file_id id;
 	__u32 last;
 
 	if (!deletion || !inode || (BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFDIR)
@@ -144,16 +151,20 @@ static __always_inline void in_play(struct inode *inode)
 	last = deletion->files;
 	if (last >= MOST_FILES)
 		return;
+	id = id_of(inode);
 	deletion->inodes[last] = inode;
-	deletion->ids[last] = id_of(inode);
-	deletion->generations[last] = BPF_CORE_READ(inode, i_generation);
+	deletion->ids[last] = id;
+	birth = bpf_map_lookup_elem(&births, &id);
+	if (birth && birth->generation == BPF_CORE_READ(inode, i_generation))
+		deletion->births[last] = *birth;
 	deletion->files = last + 1;
 }
 
 /* Is it gone? Its inode may be, too; then its memory tells of another file, or still of this one. */
-static __always_inline bool has_ended(struct inode *inode, struct file_id *id)
+static __always_inline bool has_ended(struct inode *inode, struct file_id *id, __u32 generation)
 {
-	return BPF_CORE_READ(inode, i_ino) != id->inode || BPF_CORE_READ(inode, i_nlink) == 0;
+	return BPF_CORE_READ(inode, i_ino) != id->inode || BPF_CORE_READ(inode, i_nlink) == 0 ||
+	       BPF_CORE_READ(inode, i_generation) != generation;
 }
 
 static __always_inline void show(struct deletion *deletion, struct birth *birth, struct file_id *id)
@@ -195,12 +206,12 @@ static __always_inline int leave_delete(struct syscall_exit *ctx)
 		if (i >= deletion->files)
 			break;
 		id = deletion->ids[i];
-		birth = bpf_map_lookup_elem(&births, &id);
-		if (!birth || !has_ended(deletion->inodes[i], &id))
+		if (!deletion->births[i].time || !has_ended(deletion->inodes[i], &id, deletion->births[i].generation))
 			continue;
-		if (birth->generation == deletion->generations[i])
-			show(deletion, birth, &id);
-		bpf_map_delete_elem(&births, &id);
+		show(deletion, &deletion->births[i], &id);
+		birth = bpf_map_lookup_elem(&births, &id);
+		if (birth && birth->generation == deletion->births[i].generation && !bpf_map_delete_elem(&births, &id))
+			__sync_fetch_and_add(&births_ended, 1);
 		break; /* one file ends, at most */
 	}
 	bpf_map_delete_elem(&deleting, &thread);

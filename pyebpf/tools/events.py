@@ -11,6 +11,7 @@ from pyebpf.core.hooks import Hooks, choose, iterate
 from pyebpf.core.object import Object, Program, open_bundled
 from pyebpf.core.ringbuf import RingBuffer
 from pyebpf.errors import AttachError, LoadError, PermissionDenied, Unsupported
+from pyebpf.tools import room
 from pyebpf.tools.lifetime import Lifetime, while_open
 from pyebpf.tools.scope import Scope
 from pyebpf.tools.stream import Stream
@@ -130,6 +131,8 @@ class KernelEvents:
                     program.autoload = False
             if configure:
                 configure(self.object)
+            if "events" in self.object.maps:
+                room.make(self.object.maps["events"])
             self._load()
             scope.fill(self.object)
             if loaded:
@@ -195,7 +198,8 @@ class KernelEvents:
     def _attach(self) -> None:
         """Attaches the programs. Where that fails as this kernel lacks something, says so."""
         try:
-            for name in self.used:
+            # A process is forgotten after the others have told of its end: programs run in the order of attaching.
+            for name in sorted(self.used, key="follow_exit".__eq__):
                 self._hooks.attach(self.object.programs[name])
         except AttachError:
             self._look_for_what_is_missing()

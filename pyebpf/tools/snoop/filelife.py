@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pyebpf.core.object import Object
-from pyebpf.tools.events import EventSession, KernelEvents, Need
+from pyebpf.tools.events import EventLosses, EventSession, KernelEvents, Need
 from pyebpf.tools.place import Places
 from pyebpf.tools.record import as_dict
 from pyebpf.tools.scope import scope_of
@@ -65,6 +65,18 @@ class Life(NamedTuple):
         return as_dict(self)
 
 
+class _FileEvents(KernelEvents):
+    """Of the files that were made, those that the kernel's table had to forget count as untracked."""
+
+    def losses(self) -> EventLosses:
+        counts, losses = self.object.bss, super().losses()
+        assert counts is not None
+        # Files are made and deleted meanwhile: those that ended are looked at last, so this is the least it can be.
+        kept = counts["births_kept"]
+        there = len(self.object.maps["births"])
+        return losses._replace(untracked=losses.untracked + max(0, kept - there - counts["births_ended"]))
+
+
 def filelife(
     *,
     pid: int | Iterable[int] | None = None,
@@ -87,7 +99,7 @@ def filelife(
         assert obj.rodata is not None
         obj.rodata["full_paths"] = full_path
 
-    events = KernelEvents("filelife", _NEEDS, scope_of(pid, uid=uid, cgroup=cgroup), configure)
+    events = _FileEvents("filelife", _NEEDS, scope_of(pid, uid=uid, cgroup=cgroup), configure)
     layout = events.object.btf.layout("file_event")
     places = Places(events.object.btf, layout.size)
 
