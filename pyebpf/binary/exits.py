@@ -26,12 +26,14 @@ from . import switches
 from .cfi import Rule
 from .disasm import BRANCH, CALL, INDIRECT_JUMP, JUMP, RET, TRAP, Instruction, walk
 from .elf import Elf
+from .unfit import unfit
 from .unwind import UnwindTable
 
 MAX_SIZE = 1 << 20
 """Functions and their parts together may have that many bytes."""
 _MAX_PARTS = 16
 _MAX_UNNAMED = 4096
+_MAX_LEAVING = 256
 
 _ENTRY: dict[str, Rule] = {"x86-64": (7, 8), "arm64": (31, 0)}
 _ENDS = (RET, JUMP, INDIRECT_JUMP, TRAP, CALL)  # a call, because what never returns is called last
@@ -242,6 +244,8 @@ class _Proof:
     def examine_return(self, part: _Part, instruction: Instruction) -> None:
         if not switches.is_plain_return(self.elf.machine, part.code_of(instruction)):
             raise _Unproven(f"returns in an unusual way at {instruction.address:#x}")
+        if unfit(self.elf, instruction.address) is not None:
+            raise _Unproven(f"Linux can't probe the return at {instruction.address:#x}")
         if not self.is_empty(part, instruction):
             raise _Unproven(f"the unwind table doesn't show an empty frame at the return at {instruction.address:#x}")
         self.returns.append(instruction.address)
@@ -267,6 +271,8 @@ class _Proof:
         if self.is_empty(part, instruction):
             if not self.add_named(target):
                 self.leaving.add(target)
+                if len(self.leaving) > _MAX_LEAVING:  # each is decoded
+                    raise _Unproven(f"ends in tail calls to more than {_MAX_LEAVING} places")
             return
         rule = self.unwind.rule_in(part.fde, instruction.address)
         if target == part.end and rule is not None and self.unwind.rule_at(target) in (None, self.entry_rule):

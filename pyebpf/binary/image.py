@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import BinaryError, TargetError
-from .elf import SHT_NOBITS, Elf
+from .elf import Elf
 from .pattern import Pattern
 from .symbols import MAX_RESEMBLING, Symbol, SymbolTable, parts_of, preference
 from .symtab import STT_GNU_IFUNC
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 # Regular expressions as text: compiled when first used, for a search in a C program needs none of them.
 # The beginnings of names mangled by the Itanium C++ ABI (also old Rust) and by Rust's v0 scheme (RFC 2603).
 _MANGLED = r"_Z|_R[0-9]*[CMXYNIB]"
-# What throws, or has code to run when something is thrown. "__Z": a name kept as the end of _GLOBAL__sub_I__ZN...
-_UNWINDS = rb"(?:_Unwind_Resume|_Unwind_RaiseException|__cxa_throw|__gxx_personality_v0|rust_eh_personality)[\0@]"
-_MANGLED_STRING = rb"[\0_]_Z[0-9A-Za-z]|\0_R[0-9]*[CMXYNIB]"
-# What a statically linked C++ or Rust run time leaves in .rodata when all symbols are stripped.
-_RUNTIME_TEXT = rb"N10__cxxabiv1|/rustc/|RUST_BACKTRACE"
 _COLD = r"(?s).+\.cold(?:\.\d+)?\Z"
 _WORD = r"[A-Za-z0-9_]+"
 
@@ -76,7 +71,7 @@ class Image:
         debug_root: where the system it belongs to has its root directory.
     """
 
-    __slots__ = ("_go", "_may_unwind", "_readable", "_symbols", "_unwind", "debug_root", "elf")
+    __slots__ = ("_go", "_readable", "_symbols", "_unwind", "debug_root", "elf")
 
     def __init__(self, elf: Elf, debug_root: str = "/") -> None:
         self.elf = elf
@@ -85,7 +80,6 @@ class Image:
         # A tuple of one when it was looked for: None is an answer.
         self._go: tuple[GoProgram | None] | None = None
         self._unwind: tuple[UnwindTable | None] | None = None
-        self._may_unwind: bool | None = None
         self._readable: dict[str, tuple[str, str]] = {}
 
     @classmethod
@@ -155,22 +149,6 @@ class Image:
         """What was wrong with the file and passed over, so far."""
         own = self.symbols.notes
         return (*own, *(note for note in self.elf.notes if note not in own))
-
-    @property
-    def may_unwind(self) -> bool:
-        """Can an exception or a panic pass through the file's functions? False only if nothing hints at it."""
-        if self._may_unwind is None:
-            # The first pattern is found at once in what has C++ in it.
-            found = self.symbols.mentions(_MANGLED_STRING) or self.symbols.mentions(_UNWINDS)
-            self._may_unwind = found or self._has_unwinding_runtime()
-        return self._may_unwind
-
-    def _has_unwinding_runtime(self) -> bool:
-        """Does a file without telling symbols have landing pads and, in its data, a C++ or Rust run time?"""
-        data = self.elf.section(".rodata")
-        if self.elf.section(".gcc_except_table") is None or data is None or data.type == SHT_NOBITS:
-            return False
-        return re.search(_RUNTIME_TEXT, self.elf.contents(data)) is not None
 
     # -- by name
 

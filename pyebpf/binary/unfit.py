@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from ..errors import BinaryError
 from .elf import Elf
 
@@ -12,15 +14,43 @@ _PREFIXES = b"\x26\x2e\x36\x3e\x64\x65\x67"  # segments, address size: those tha
 _MISREAD = frozenset(
     (*range(0x70, 0x80), 0x90, 0x9A, 0x9D, 0xC2, 0xC3, 0xCA, 0xCB, 0xCF, 0xE8, 0xE9, 0xEA, 0xEB, 0xFF)
 )
+LONG_NOP = 5  # bytes of a nop that the kernel makes a call of
 
 
 def unfit(elf: Elf, address: int) -> str | None:
     """Why no probe may be placed on the instruction at `address`, or None."""
     if _is_trap(elf, address):
         return "begins with a trap instruction"
+    if elf.machine == "arm64":
+        return _unfit_arm64(elf, address)
+    if is_long_nop(elf, address):
+        return "is a five-byte nop, of which Linux makes a call that forked children crash in"
     if _is_misread_by_the_kernel(elf, address):
         return "begins with an AVX instruction that Linux takes for another: a probe would break it"
+    if _is_exchange_taken_for_nop(elf, address):
+        return "begins with an exchange of registers that Linux takes for a nop: a probe would break it"
     return None
+
+
+def is_long_nop(elf: Elf, address: int) -> bool:
+    """Is it a nop of five bytes?
+
+    From Linux 6.18 on such a nop under a probe becomes a call to a page that the kernel adds to the process
+    (arch/x86/kernel/uprobes.c, arch_uprobe_optimize). Measured, whoever places the probe: a child made by fork has the
+    call but not the page, and dies of SIGSEGV; a leaf function that keeps values below its stack pointer gets them
+    overwritten by the call.
+    """
+    if elf.machine != "x86-64":
+        return False
+    try:
+        code = elf.read(address, LONG_NOP)
+    except BinaryError:  # the file ends sooner
+        return False
+    prefixed = code[:1] == b"\x66"
+    if code[prefixed : prefixed + 2] != b"\x0f\x1f":
+        return False
+    mode = code[prefixed + 2] & 0xC7  # what follows: one byte of displacement, and a SIB byte before it if it ends in 4
+    return 0x40 <= mode <= 0x47 and (mode == 0x44) != prefixed
 
 
 def _is_misread_by_the_kernel(elf: Elf, address: int) -> bool:
@@ -32,15 +62,31 @@ def _is_misread_by_the_kernel(elf: Elf, address: int) -> bool:
     """
     if elf.machine != "x86-64":
         return False
-    try:
-        code = elf.read(address, _MAX_INSTRUCTION)
-    except BinaryError:  # the file ends sooner
-        code = elf.read(address, 1)
-    code = code.lstrip(_PREFIXES)
+    code = _instruction(elf, address).lstrip(_PREFIXES)
     if code[:1] == b"\x8f":
         return len(code) > 1 and code[1] & 0x1F >= 8  # XOP; else pop
     opcode = {0xC5: 2, 0xC4: 3, 0x62: 4}.get(code[0] if code else 0)
     return opcode is not None and len(code) > opcode and code[opcode] in _MISREAD
+
+
+def _is_exchange_taken_for_nop(elf: Elf, address: int) -> bool:
+    """Is it xchg of r8 and rax (or their lower halves), which is nop's opcode behind a REX prefix with B?
+
+    branch_setup_xol_ops (arch/x86/kernel/uprobes.c, until Linux 6.19 at least) emulates every 0x90 as a nop. Go 1.15
+    and 1.19 have runtime.gcWriteBarrierR8 begin with 49 90; a probe there corrupts the heap: measured on Linux 6.18.
+    """
+    if elf.machine != "x86-64":
+        return False
+    code = _instruction(elf, address).lstrip(_PREFIXES + b"\x66\xf0\xf2\xf3")
+    return len(code) > 1 and code[0] & 0xF1 == 0x41 and code[1] == 0x90
+
+
+def _instruction(elf: Elf, address: int) -> bytes:
+    """The bytes that the instruction begins with."""
+    try:
+        return elf.read(address, _MAX_INSTRUCTION)
+    except BinaryError:  # the file ends sooner
+        return elf.read(address, 1)
 
 
 def _is_trap(elf: Elf, address: int) -> bool:
@@ -53,3 +99,21 @@ def _is_trap(elf: Elf, address: int) -> bool:
         word = int.from_bytes(code, "little")
         return word & 0xFFE0001F == 0xD4200000 or word >> 16 == 0  # brk, udf
     return code in (b"\xcc", b"\xcd", b"\xf1", b"\xf4")  # int3, int, int1, hlt
+
+
+def _unfit_arm64(elf: Elf, address: int) -> str | None:
+    from .unfit_arm64 import REACH, is_exclusive, why_not
+
+    why = why_not(_words(elf.read(address, 4))[0])
+    if why is not None:
+        return f"begins with an instruction {why}"
+    first = address
+    while address - first < 4 * REACH and elf.is_executable(first - 4):
+        first -= 4
+    if is_exclusive(_words(elf.read(first, address - first))):
+        return "lies between an exclusive load and its store: with a probe there, the store would never succeed"
+    return None
+
+
+def _words(code: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(code) // 4}I", code)

@@ -35,8 +35,8 @@ class Sought(NamedTuple):
     """A function to probe wherever it is.
 
     Attributes:
-        names: what it may be called. Of those a file has, the first whose return can be seen for certain is probed: in
-            some libraries one only passes the call on to another.
+        names: what it may be called. Of those a file has, the first whose return can be seen is probed: in some
+            libraries one only passes the call on to another.
         returns: its return is wanted.
         entry_alone: if its return can't be seen, its entry is probed all the same.
         go: a function of Go's, looked for in Go programs only.
@@ -112,7 +112,7 @@ def find(
         for which, file in files.found.items():
             for one in sought:
                 try:
-                    planned = _probe_of(one, file, images, planner, entries, bool(processes), skipped)
+                    planned = _probe_of(one, file, images, planner, entries, skipped)
                 except Error as error:
                     if which in must_open:
                         raise
@@ -144,7 +144,6 @@ def _probe_of(
     images: Images,
     planner: Planner,
     entries: Planner,
-    may_unwind_is_known: bool,
     skipped: dict[Skipped, None],
 ) -> Probe | None:
     """The probe for a function in a file, None if it isn't there or can't be probed."""
@@ -152,22 +151,13 @@ def _probe_of(
     if one.go and image.go is None:
         return None
     functions = [function for name in one.names for function in image.search(name)[:1]]
-    by_kernel: Probe | None = None
     reasons = []
     for function in functions:
         planned = (planner if one.returns else entries).probe(Match(file, function, None))
         if isinstance(planned, str):
             reasons.append(Skipped(f"{function.name} of {file.shown}", planned))
-        elif not planned.uretprobe:
-            return planned
         else:
-            by_kernel = by_kernel or planned
-    # The kernel's return probe only where it is known which processes run into it, and that none of them throws.
-    if by_kernel is not None and may_unwind_is_known:
-        return by_kernel
-    if by_kernel is not None:
-        why = "where it returns can't be proven; with -p PID the kernel's return probe may do"
-        reasons.append(Skipped(f"{by_kernel.function.name} of {file.shown}", why))
+            return planned
     if functions and one.entry_alone:
         planned = entries.probe(Match(file, functions[0], None))
         if isinstance(planned, Probe):

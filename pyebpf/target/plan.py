@@ -6,12 +6,12 @@ docs/architecture.md, "How a return is seen", has the rules and what happens to 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..binary.image import Function, Image
-from ..binary.unfit import unfit
+from ..binary.unfit import LONG_NOP, is_long_nop, unfit
+from ..errors import BinaryError
 from .images import Images
 from .locate import Located, locate
 from .probe import GoAbi, Probe
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from ..binary.exits import Exits
     from ..binary.golang import GoProgram
 
-_UNWINDER = r"/lib(?:stdc\+\+|c\+\+|c\+\+abi|gcc_s|unwind)[.-][^/]*\Z"  # compiled when first used
 _MAX_TAIL_FUNCTIONS = 16
+_MAX_OVERLAP = 4
+_DECODED_ANYHOW = 4 << 20
 _NEVER_RETURNS = "never returns"  # Exits.reason
 
 
@@ -51,8 +52,8 @@ class Planner:
         self.executable = executable
         self.returns = returns
         self.allow_uretprobe = allow_uretprobe
-        self._carries_exceptions: bool | None = None
         self._exits: dict[tuple[Image, int, int], Exits] = {}
+        self._decoded: dict[Image, int] = {}
 
     def probe(self, match: Match) -> Probe | str:
         """The probe, or why there is none."""
@@ -62,8 +63,8 @@ class Planner:
             return "an indirect function: its code only chooses, at load time, the one that is called"
         if displacement:
             function = function._replace(name=f"{function.name}+{displacement:#x}")
-        entry = function.offset + (displacement or 0)
-        reason = unfit(image.elf, function.address + (displacement or 0))
+        past = past_nops(image, function) if displacement is None else displacement
+        reason = unfit(image.elf, function.address + past)
         if reason is not None:
             return reason
         probe = Probe(
@@ -71,7 +72,7 @@ class Planner:
             file.path,
             file.shown,
             file.identity,
-            entry,
+            function.offset + past,
             returns=(),
             tail=False,
             uretprobe=False,
@@ -115,19 +116,27 @@ class Planner:
             return exits.reason
         if in_go:
             return f"{exits.reason}; a return probe is never used in a Go program"
-        if image.may_unwind or self.carries_exceptions():
-            return f"{exits.reason}; a return probe would end the program if an exception passed through"
-        return probe._replace(uretprobe=True)
+        # Nor in C unasked: whether the program has coroutines or handlers on stacks of their own, nothing tells.
+        return f"{exits.reason}; a return probe would end the program if an exception passed through or a stack changed"
 
     def exits(self, image: Image, function: Function) -> Exits:
         """How a native function is left; found out once, as many functions may end in calls of the same one."""
-        from ..binary.exits import exits_of
+        from ..binary.exits import Exits, exits_of
 
         key = (image, function.address, function.size)
         if key not in self._exits:
-            cold_parts = image.cold_parts(function)
-            self._exits[key] = exits_of(image.elf, image.unwind, function.address, function.size, cold_parts)
+            if self._overlaps(image, function.size):
+                self._exits[key] = Exits((), "too many functions of the file are in the same place")
+            else:
+                cold_parts = image.cold_parts(function)
+                self._exits[key] = exits_of(image.elf, image.unwind, function.address, function.size, cold_parts)
         return self._exits[key]
+
+    def _overlaps(self, image: Image, size: int) -> bool:
+        """Do the functions so far, with one more, have many times as much code as their file? Each is decoded."""
+        self._decoded[image] = decoded = self._decoded.get(image, 0) + size
+        code = sum(end - start for start, end in image.elf.executable_ranges())
+        return decoded > max(_MAX_OVERLAP * code, _DECODED_ANYHOW)
 
     def returns_of_tail_calls(self, image: Image, function: Function, exits: Exits) -> tuple[int, ...] | None:
         """All returns of a function that ends in tail calls: its own and those of the functions called.
@@ -154,19 +163,31 @@ class Planner:
             todo += exits.tail_targets
         return tuple(sorted(returns))
 
-    def carries_exceptions(self) -> bool:
-        """Can an exception or a panic pass through a library's frames in the programs traced?"""
-        if self._carries_exceptions is None:
-            self._carries_exceptions = any(
-                any(re.search(_UNWINDER, mapping.path) for mapping in process.files()) for process in self.processes
-            ) or any(program.may_unwind for program in self.programs())
-        return self._carries_exceptions
-
     def programs(self) -> list[Image]:
         """The programs whose libraries are traced, as far as they are known."""
         if self.executable:
             return [self.images.of(file) for file in locate("", (), self.executable, [])]
         return [self.images.of(file) for process in self.processes for file in locate("", [process], None, [])]
+
+
+def past_nops(image: Image, function: Function) -> int:
+    """How far behind its first byte each call of a function passes once, and there is no nop that the kernel changes.
+
+    That is behind the nops at its entry (-mfentry), which do nothing, unless the function jumps back there.
+    """
+    past = 0
+    while past < function.size and is_long_nop(image.elf, function.address + past):
+        past += LONG_NOP
+    if not past:
+        return 0
+    from ..binary.disasm import walk
+
+    try:
+        code = image.elf.read(function.address, function.size)
+        targets = [jump.target for jump in walk(image.elf.machine, code, function.address)]
+    except BinaryError:
+        return 0
+    return past if past < function.size and function.address + past not in targets else 0
 
 
 def _unnamed(image: Image, address: int) -> Function | None:

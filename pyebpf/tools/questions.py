@@ -177,6 +177,8 @@ class DebugFiles:
                 self._by_root[image.debug_root] = DebugInfo(image.debug_root)
             address = image.elf.vaddr_of(probe.entry)
             assert address is not None  # `resolve` took the offset from an address
+            if probe.go is None and not probe.displacement:  # behind nops it is the entry still
+                address = probe.function.address
             found.append(signature_of(image, probe.function, address, debug=self._by_root[image.debug_root]))
         return found
 

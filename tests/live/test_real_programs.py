@@ -78,24 +78,25 @@ sys.stdin.readline()
 """
 
 
-def library(target: targets.Target, function: str, entry: list[str], result: list[str]) -> tuple[
-    list[dict[str, Any]], dict[str, Any]
-]:  # fmt: skip
+def library(
+    target: targets.Target, function: str, entry: list[str], result: list[str], *options: str
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Traces a function of a library that the process has loaded."""
     returns = [word for expression in result for word in ("--ret", expression)]
-    with tracing.pyebpf("trace", "--json", "-p", str(target.pid), function, *entry, *returns) as process:
+    with tracing.pyebpf("trace", "--json", "-p", str(target.pid), *options, function, *entry, *returns) as process:
         truth = target.go()
         return tracing.records(tracing.end(process), "call"), truth
 
 
 def test_zlib_checksums() -> None:
-    """No debug information: words by position, and their types from the manual."""
+    """No debug information: words by position, and their types from the manual. It ends in a tail call."""
     text = READY + (
         'texts = ["one", "two words", "", "three"]\n'
         'print(json.dumps({"sums": [[text, zlib.crc32(text.encode(), 7)] for text in texts]}))\n'
     )
     with script(PYTHON, text) as target:
-        calls, truth = library(target, "z:crc32", ["arg0", "arg1:str", "arg2:u32"], ["ret0:u32"])
+        words = ["arg0", "arg1:str", "arg2:u32"]
+        calls, truth = library(target, "z:crc32", words, ["ret0:u32"], "--allow-uretprobe")
     assert shown(calls, "arg0", "arg1:str", "arg2:u32") == [(7, text, len(text)) for text, _ in truth["sums"]]
     assert shown(calls, "ret0:u32", side="ret") == [(checksum,) for _, checksum in truth["sums"]]
 

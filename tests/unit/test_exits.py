@@ -739,10 +739,11 @@ table: .word .Llabel - table
 def test_arm64_written_by_hand(tmp_path: Path) -> None:
     path = build_arm64(tmp_path, ASSEMBLY_ARM64, suffix=".S")
     with functions(path) as known:
-        for name, count in {"fine": 1, "frame": 1, "signed": 1, "labels_nearby": 2, "labels_by_table": 2}.items():
+        for name, count in {"fine": 1, "frame": 1, "labels_nearby": 2, "labels_by_table": 2}.items():
             assert known.returns(name) == count, name
         for name, reason in {
             "through_another_register": "returns in an unusual way at 0x",
+            "signed": "Linux can't probe the return at 0x",  # retaa
             "frame_at_return": NO_FRAME + "the return at 0x",
             "by_pointer": INDIRECT,
             "teardown_not_told": INDIRECT,

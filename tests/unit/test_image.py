@@ -287,11 +287,6 @@ def test_boundaries(c_program: str) -> None:
         assert not image.boundary(1 << 63)
 
 
-def test_c_doesnt_unwind(c_program: str) -> None:
-    with Image.open(c_program) as image:
-        assert not image.may_unwind
-
-
 def test_no_such_file_and_no_program(tmp_path: Path) -> None:
     with pytest.raises(TargetNotFound):
         Image.open(str(tmp_path / "none"))
@@ -332,19 +327,11 @@ def test_cxx_overloads_and_constructors(cxx_program: str) -> None:
         assert len(image.search("*shop::largest<*")) == 2
         assert len(image.search("shop::*")) >= 8
         assert image.search("shop::Cart::.*", regex=True) == image.search("shop::Cart::*")
-        assert image.may_unwind
 
 
 def test_cxx_close_matches(cxx_program: str) -> None:
     with Image.open(cxx_program) as image:
         assert "shop::Cart::total" in image.close_matches("shop::Cart::totla")
-
-
-def test_stripped_static_cxx_may_unwind(tmp_path: Path) -> None:
-    path = compile_with(tmp_path, ".cc", CXX, "g++", "-static", "-s", "-o", "program")
-    with Image.open(path) as image:
-        assert image.search("*") == []
-        assert image.may_unwind
 
 
 def test_node() -> None:
@@ -376,7 +363,6 @@ def test_rust(rust_program: str) -> None:
         assert total.name.endswith("::shop::Cart::total") and total.language == "rust"
         assert image.search(total.name) == [total]
         assert len(image.search("*shop::Cart as *shop::Named>::name")) == 1
-        assert image.may_unwind
 
 
 # -- Go

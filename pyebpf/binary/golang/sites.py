@@ -21,6 +21,7 @@ from .pclntab import FLAG_SP_WRITE, FunctionRecord, PclnTable
 # the stack check can't be preempted, so the compiler marks exactly it.
 _PCDATA_UNSAFE_POINT = 0
 _UNSAFE = -2
+_RESTARTS = (-3, -4)  # UnsafePointRestart1 and 2: who is preempted there begins the sequence of instructions anew
 _MAX_CHECK = 64  # the longest stack check, in bytes
 _MAX_NEAR = 512  # more than a stack check, and than the saving of registers before the call of morestack
 
@@ -33,7 +34,8 @@ class GoSites(NamedTuple):
     """Where to probe one function.
 
     Attributes:
-        entry: address after the stack check; the first instruction of functions without one.
+        entry: address after the stack check; the first instruction of functions without one. On arm64 perhaps the
+            last of several that are one to the compiler.
         returns: addresses of its RET instructions; empty when they wouldn't show every return, or weren't asked for.
         reason: why ``returns`` is empty ("never returns", ...), else None.
         stack_abi: the g register doesn't hold g here: read it from thread-local storage. Never on arm64.
@@ -83,6 +85,8 @@ def sites_of(
     intel = elf.machine == "x86-64"
     stack_abi = intel and (surroundings.stack_abi or assembly or _loads_g(code, start))
     entry = _after_stack_check(elf, table, record, code, surroundings.morestack)
+    if elf.machine == "arm64":
+        entry = _last_to_restart(table, record, entry)
     if not returns:
         return GoSites(entry, (), None, stack_abi), None
     found, reason, leaves_to = _returns_of(elf, table, record, code, assembly)
@@ -129,6 +133,20 @@ def _after_stack_check(
     except DecodeError:
         pass  # what can't be decoded is no stack check
     return after
+
+
+def _last_to_restart(table: PclnTable, record: FunctionRecord, address: int) -> int:
+    """The last instruction of the sequence that `address` begins, if that is one to begin anew; else `address`.
+
+    What arm64 has no instruction for (a frame of 16 KB) Go does by several, through a register of its own. Preempted
+    between them it begins anew, and a probe on the first would count the call twice: after the kernel's single step,
+    which a signal has to wait for, that happens often. Only the last one changes what is seen at the entry.
+    """
+    if record.pcdata:
+        for first, stop, value in table.values(record.pcdata[_PCDATA_UNSAFE_POINT], record.entry, address + 1):
+            if first <= address < stop and value in _RESTARTS:
+                return stop - 4
+    return address
 
 
 def _unsafe_ranges(table: PclnTable, record: FunctionRecord, limit: int) -> list[tuple[int, int]]:

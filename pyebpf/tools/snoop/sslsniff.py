@@ -168,7 +168,7 @@ def sslsniff(
             _SHOWN[_FUNCTIONS[name][0]], size, data, _hex(data), name, found.files[function],
         )  # fmt: skip
 
-    entry_alone = [probe for probe in probes if not probe.returns and not probe.uretprobe]
+    entry_alone = [probe for probe in probes if not probe.returns]
     notes = [
         f"{probe.function.name} of {probe.shown}: shown when it is called, as where it returns can't be proven"
         for probe in entry_alone
