@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""docs/fuzzing.md, from results."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from fuzz import reader as readers
+
+_HEAD = """\
+# Fuzzing
+
+What pyebpf reads was often made by somebody else: binaries, names, memory, packets ([Security](security.md) says who
+controls what). Each reader has a harness in `tests/fuzz/` that gives it bytes as a file, a process or a peer would. A
+finding is an exception that isn't among the documented ones, an answer that contradicts itself, a control character on
+its way to a terminal, or more time or memory than the reader's bounds allow.
+
+Inputs are changed at random, a piece at a time (a section, a table, a pattern), and kept when they reach something new:
+coverage-guided fuzzing, by [atheris](https://github.com/google/atheris), which is libFuzzer for Python. What began it
+were small programs by real compilers and tables made by hand. `tests/fuzz/corpus/` keeps the fewest inputs that reach
+all that was reached, and every input that a fault was found with; the tests try them all.
+
+    make fuzz                                              # each reader for a minute, two at a time
+    python tests/fuzz/run.py --seconds 3600 --keep         # an hour each (18 hours); adds to the corpus and the totals
+
+"""
+
+
+def written(
+    outcomes: Sequence[Any], totals: dict[str, dict[str, float]], found: list[dict[str, str]], size: int, engine: str,
+    python: str,
+) -> str:  # fmt: skip
+    """The page.
+
+    Args:
+        outcomes: of run.py, which measured the corpus.
+        totals: executions and seconds of all runs, by reader.
+        found: what was found and fixed: reader, what, fix, input.
+        size: bytes of the corpus.
+        engine: what guided it.
+    """
+    lines = [_HEAD.rstrip("\n"), ""]
+    executions = sum(int(one["executions"]) for one in totals.values())
+    hours = sum(one["seconds"] for one in totals.values()) / 3600
+    inputs = sum(one.inputs for one in outcomes)
+    lines += [
+        "## Results", "",
+        f"{executions:,} executions in {hours:.1f} hours, in sum over {len(totals)} readers; the corpus has {inputs:,} "
+        f"inputs, {size / 1000:,.0f} kB. {time.strftime('%Y-%m-%d')}, {engine}, Python {python}, {_processor()}, Linux "
+        f"{platform.release()}; at low priority beside other work, and slowed down by what counts coverage.", "",
+        "Lines are those in functions of the modules that the harness is about, reached by the corpus. Branches are "
+        "pairs of lines that followed each other. Bounds are for one input of that size; times are of the CPU, and "
+        "tried without what counts coverage.", "",
+        "| reader | what | executions | hours | lines | branches | inputs | bounds |",
+        "|---|---|---:|---:|---:|---:|---:|---|",
+    ]  # fmt: skip
+    for one in outcomes:
+        reader = readers.load(one.name)
+        told = totals.get(one.name, {"executions": 0, "seconds": 0.0})
+        what = " ".join((reader.fuzz.__doc__ or "").split()).rstrip(".").replace("``", "`").replace("|", "\\|")
+        share = f"{one.lines:,} of {one.of:,} ({100 * one.lines // max(one.of, 1)} %)"
+        bounds = f"{reader.longest >> 10} KiB: {reader.seconds:g} s, {reader.megabytes} MB"
+        spent = f"{int(told['executions']):,} | {told['seconds'] / 3600:.2f}"
+        lines.append(f"| {one.name} | {what} | {spent} | {share} | {one.arcs:,} | {one.inputs} | {bounds} |")
+    lines += ["", "## Found and fixed", ""]
+    if found:
+        lines += ["| reader | what was wrong | what was done | input |", "|---|---|---|---|"]
+        for row in found:
+            lines.append(
+                f"| {row['reader']} | {row['what']} | {row['fix']} | {row['input'] and '`' + row['input'] + '`'} |"
+            )
+    else:
+        lines.append("Nothing yet.")
+    nothing = "Nothing that we know of: every input in the corpus is taken as documented."
+    now = [f"* {one.name}: {what} (`{os.path.basename(path)}`)" for one in outcomes for what, path in one.findings]
+    lines += ["", "## Open", "", *(now or [nothing]), ""]
+    return "\n".join(lines)
+
+
+def _processor() -> str:
+    with open("/proc/cpuinfo") as file:
+        names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else f"{os.cpu_count()} x {platform.machine()}"
