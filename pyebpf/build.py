@@ -356,6 +356,8 @@ def without_lines(btf: bytes, extension: bytes) -> tuple[bytes, bytes]:
     while at < len(types):
         info = struct.unpack_from("<I", types, at + 4)[0]
         kind, entries = info >> 24 & 0x1F, info & 0xFFFF
+        if kind not in TRAILER:
+            raise ValueError(f"a type of unknown kind {kind}")
         move(types, at)
         fixed, each = TRAILER[kind]
         at += 12 + fixed
@@ -369,9 +371,13 @@ def without_lines(btf: bytes, extension: bytes) -> tuple[bytes, bytes]:
     relocations = bytearray(extension[size + relocations_at : size + relocations_at + relocations_size])
     for part, string_at in ((functions, None), (relocations, 8)):
         each, at = struct.unpack_from("<I", part)[0] if part else 0, 4
+        if part and each < 8:
+            raise ValueError(f"records of {each} bytes")
         while at < len(part):
             move(part, at)  # the section's name
             count, at = struct.unpack_from("<I", part, at + 4)[0], at + 8
+            if count * each > len(part) - at:
+                raise ValueError(f"{count} records of {each} bytes don't fit")
             for _ in range(count):
                 if string_at is not None:
                     move(part, at + string_at)

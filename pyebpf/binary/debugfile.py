@@ -11,10 +11,11 @@ import os
 from typing import NamedTuple
 
 from ..errors import BinaryError, Error
-from .elf import MAX_DECOMPRESSED, SHT_NOBITS, Elf
+from .elf import SHT_NOBITS, Elf, most_unpacked
 
 DEBUG_DIRECTORY = "usr/lib/debug"
 
+_MAX_UNPACKER = 96 << 20  # bytes; xz -9 takes 65 MB
 _CRC_CHUNK = 1 << 20
 _MAX_CRC_BYTES = 4 << 30
 
@@ -152,7 +153,7 @@ def embedded(elf: Elf) -> Elf | None:
     """The ELF file of symbols packed with xz into ``.gnu_debugdata`` ("mini debug info", as Fedora's), or None.
 
     Raises:
-        BinaryError: it is there but broken, or unpacks to more than MAX_DECOMPRESSED bytes.
+        BinaryError: it is there but broken, or unpacks to more than `most_unpacked` bytes.
     """
     section = elf.section(".gnu_debugdata")
     if section is None or section.type == SHT_NOBITS or not section.size:
@@ -164,11 +165,12 @@ def embedded(elf: Elf) -> Elf | None:
     except ImportError:  # a Python built without liblzma
         raise BinaryError(f"{where}: this Python has no lzma module to unpack it with") from None
     try:
-        unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=MAX_DECOMPRESSED)
-        data = unpacker.decompress(packed, max_length=MAX_DECOMPRESSED)
+        most = most_unpacked(len(packed))
+        unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_MAX_UNPACKER)
+        data = unpacker.decompress(packed, max_length=most)
     except (lzma.LZMAError, EOFError, MemoryError) as error:
         raise BinaryError(f"{where}: {error or 'too large to unpack'}") from None
     if not unpacker.eof:
-        reason = f"unpacks to more than {MAX_DECOMPRESSED} bytes" if len(data) == MAX_DECOMPRESSED else "is truncated"
+        reason = f"unpacks to more than {most} bytes" if len(data) == most else "is truncated"
         raise BinaryError(f"{where} {reason}")
     return Elf(data, where, symbols_only=True)

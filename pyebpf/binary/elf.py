@@ -37,13 +37,22 @@ _MAX_SECTIONS = 65536
 _MAX_SECTION_NAME = 256
 _MAX_NOTES = 1000
 _MAX_BUILD_ID = 64
+# What a file unpacks to. Debug sections are packed to a third or a tenth; one of 64 KiB that claims to hold 64 MiB was
+# made to harm, and a file has a dozen of them.
 MAX_DECOMPRESSED = 256 << 20
+_UNPACKED_ANYHOW = 16 << 20
+_MAX_RATIO = 64
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
 _SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
 _COMPRESSION_HEADER = struct.Struct("<IIQQ")
 _NOTE_HEADER = struct.Struct("<III")
+
+
+def most_unpacked(packed: int) -> int:
+    """How many bytes may come out of ``packed`` bytes, at most."""
+    return min(MAX_DECOMPRESSED, max(_UNPACKED_ANYHOW, _MAX_RATIO * packed))
 
 
 class Segment(NamedTuple):
@@ -295,8 +304,8 @@ class Elf:
         """The bytes of ``section``, decompressed if need be; none for SHT_NOBITS.
 
         Raises:
-            BinaryError: it lies past the end of the file, or is compressed in an unknown way or to more than
-                MAX_DECOMPRESSED bytes.
+            BinaryError: it lies past the end of the file, or is compressed in an unknown way, or holds more than
+                `most_unpacked` bytes.
         """
         if section.type == SHT_NOBITS:
             return b""
@@ -314,8 +323,9 @@ class Elf:
         method, _, size, _ = _COMPRESSION_HEADER.unpack_from(raw)
         if method != _ELFCOMPRESS_ZLIB:
             raise BinaryError(f"{where} uses method {method}; only zlib is supported")
-        if size > MAX_DECOMPRESSED:
-            raise BinaryError(f"{where} claims {size} bytes; at most {MAX_DECOMPRESSED} are read")
+        most = most_unpacked(len(raw))
+        if size > most:
+            raise BinaryError(f"{where} claims {size} bytes; at most {most} are read")
         if not size:
             return b""
         try:

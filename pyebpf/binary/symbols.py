@@ -149,7 +149,7 @@ class SymbolTable:
         if info & 15 not in (STT_FUNC, STT_GNU_IFUNC) or section == SHN_UNDEF or not address:
             return None
         if name is None:
-            name = table.name_of(index).decode("utf-8", "backslashreplace")
+            name = table.text_of(index)
         end = self._code_end(address)
         if not name or not end:
             self._dropped.add((table.label, index))
@@ -207,7 +207,7 @@ class SymbolTable:
                     if fragment not in name:
                         break
                 else:
-                    text = name.decode("utf-8", "backslashreplace")
+                    text = table.text_of(index)
                     if text.startswith(beginnings) and (matches is None or matches(text)):
                         yield self._symbol(table, index, text)
 

@@ -31,6 +31,9 @@ _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_GNU_HASH = 4, 5, 6, 10, 0x6FFFF
 _MAX_SYMBOLS = 4 << 20
 _MAX_STRINGS = 512 << 20
 _MAX_NAME = 64 << 10
+# Linkers store a name that ends another one inside it. Longer ones begin where a string begins, or else thousands of
+# symbols could each have another end of one long string: names many times as large as the file.
+_MAX_ENDING = 1024
 _MAX_DYNAMIC = 4096
 # Pieces of the strings, and bytes in each, by which to tell what is rare.
 _SAMPLES = 8
@@ -50,6 +53,7 @@ class Table:
     __slots__ = (
         "_end",
         "_entries",
+        "_long",
         "_names",
         "_order",
         "_outside",
@@ -76,6 +80,7 @@ class Table:
         self._names = self._entries.cast("I")[0::6]
         self._values = self._entries.cast("Q")[1::3]
         self._order: tuple[array[int], array[int]] | None = None
+        self._long: dict[int, str] = {}
         self._outside: tuple[int, int, list[int]] = (0, 0, [])
 
     def entry(self, index: int) -> tuple[int, int, int, int, int, int]:
@@ -87,7 +92,7 @@ class Table:
         """The name of entry ``index``, without its version; b"" if there is none or it is absurdly long."""
         start = self._start + self._names[index]
         end = self._strings.find(b"\0", start, min(self._end, start + _MAX_NAME))
-        if end < 0:
+        if end < 0 or (end - start > _MAX_ENDING and start > self._start and self._strings[start - 1]):
             return b""
         name = self._strings[start:end]
         if self._versioned:
@@ -95,6 +100,17 @@ class Table:
             if at > 0:
                 return name[:at]
         return name
+
+    def text_of(self, index: int) -> str:
+        """The name of entry ``index`` as text; one for all entries that share a long name."""
+        name = self.name_of(index)
+        if len(name) <= _MAX_ENDING:
+            return name.decode("utf-8", "backslashreplace")
+        at = self._names[index]
+        text = self._long.get(at)
+        if text is None:
+            text = self._long[at] = name.decode("utf-8", "backslashreplace")
+        return text
 
     def named(self, name: bytes) -> Iterable[int]:
         """Indices of the entries called ``name``, perhaps with a version, and of some others."""

@@ -25,7 +25,7 @@ _PT_GNU_EH_FRAME = 0x6474E550
 _STACK_POINTER = {"x86-64": 7, "arm64": 31}
 
 # Bounds: node's largest record has 3 KB, its whole table 2.7 MB.
-_MAX_RECORD = 256 << 10
+_MAX_RECORD = 64 << 10
 _MAX_TABLE = 32 << 20
 _MAX_CACHED = 512
 _LSDA_HEADER = 64

@@ -28,6 +28,7 @@ TRAILER = {
     _VAR: (4, 0), _DATASEC: (0, 12), _FLOAT: (0, 0), _DECL_TAG: (4, 0), _TYPE_TAG: (0, 0), ENUM64: (0, 12),
 }  # fmt: skip
 
+_MOST_NAME = 4096  # the kernel's own have less than 512
 _MOST_WORDS = 1 << 24  # bytes of an array of integers
 _INTEGER_CODES = {(1, False): "B", (1, True): "b", (2, False): "H", (2, True): "h", (4, False): "I", (4, True): "i",
                   (8, False): "Q", (8, True): "q"}  # fmt: skip
@@ -79,7 +80,10 @@ class Btf:
         strings = raw[header + strings_at : header + strings_at + strings_size]
 
         def name_at(offset: int) -> str:
-            return strings[offset : strings.index(b"\0", offset)].decode(errors="replace")
+            name_end = strings.find(b"\0", offset, offset + _MOST_NAME)
+            if name_end < 0:
+                raise BinaryError("malformed BTF: a name without an end")
+            return strings[offset:name_end].decode(errors="replace")
 
         self._types = [_Type(0, "void", 0, 0, 0, False)]
         self._by_name: dict[str, int] = {}
@@ -95,12 +99,19 @@ class Btf:
                 self._by_name.setdefault(name, len(self._types))
             self._types.append(_Type(kind, name, size_or_type, vlen, position + 12, bool(info >> 31)))
             position += 12 + fixed + each * vlen
+            if position > min(end, len(raw)):
+                raise BinaryError("malformed BTF: a type lies past the end")
         self._name_at = name_at
 
     def kind_and_name(self, type_id: int) -> tuple[int, str]:
         """A type's kind (``BTF_KIND_…``) and its name, "" without one."""
-        found = self._types[type_id]
+        found = self._type(type_id)
         return found.kind, found.name
+
+    def _type(self, type_id: int) -> _Type:
+        if not 0 <= type_id < len(self._types):
+            raise BinaryError(f"malformed BTF: there is no type {type_id}")
+        return self._types[type_id]
 
     def layout(self, name: str) -> Layout:
         """The layout of a structure or typedef by name.
@@ -181,7 +192,7 @@ class Btf:
         found = []
         for index in range(datasec.vlen):
             type_id, offset, _size = struct.unpack_from("<III", self._raw, datasec.position + index * 12)
-            variable = self._types[type_id]
+            variable = self._type(type_id)
             if variable.kind == _VAR:
                 found.append(Variable(variable.name, offset, variable.size_or_type))
         return found
@@ -224,7 +235,7 @@ class Btf:
         """A type as C spells it, nearly: "struct event", "__u32[4]"."""
         suffix = ""
         for _ in range(32):
-            kind = self._types[type_id]
+            kind = self._type(type_id)
             if kind.kind == ARRAY:
                 type_id, count = self.array(kind)
                 suffix += f"[{count}]"
@@ -239,7 +250,7 @@ class Btf:
 
     def resolve(self, type_id: int) -> _Type:
         for _ in range(32):
-            kind = self._types[type_id]
+            kind = self._type(type_id)
             if kind.kind not in MODIFIERS:
                 return kind
             type_id = kind.size_or_type

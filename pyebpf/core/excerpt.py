@@ -135,13 +135,21 @@ def _made(name: str, image: bytes, btf: Btf, functions: Sequence[str], custom: s
 
 
 def _roots(image: bytes) -> set[int]:
-    """The types that an object's relocations begin at."""
-    extension = _section(image, b".BTF.ext")
+    """The types that an object's relocations begin at. Raises LoadError: it is no object."""
+    try:
+        return _read_roots(_section(image, b".BTF.ext"))
+    except (struct.error, IndexError, ValueError, OverflowError) as error:
+        raise LoadError(f"malformed object: {error}") from None
+
+
+def _read_roots(extension: bytes) -> set[int]:
     header = struct.unpack_from("<I", extension, 4)[0]
     at, size = struct.unpack_from("<II", extension, 24) if header >= 32 else (0, 0)
     at += header
     end = at + size
     each = struct.unpack_from("<I", extension, at)[0] if size else 0
+    if size and each < 16:
+        raise ValueError(f"relocations of {each} bytes")
     at += 4
     roots = set()
     while at < end:

@@ -45,9 +45,9 @@ def release() -> tuple[int, int]:
 
 def effective_capabilities() -> int:
     """This process's effective capability set (``CapEff`` of proc(5))."""
-    with open("/proc/self/status") as status:
+    with open("/proc/self/status", "rb") as status:  # our own name may be any bytes
         for line in status:
-            if line.startswith("CapEff:"):
+            if line.startswith(b"CapEff:"):
                 return int(line.split()[1], 16)
     return 0
 

@@ -72,10 +72,10 @@ def _filesystem(folder: str) -> str:
     try:
         device = os.stat(folder).st_dev
         wanted = f"{os.major(device)}:{os.minor(device)}"
-        with open("/proc/self/mountinfo") as mounts:
+        with open("/proc/self/mountinfo", "rb") as mounts:  # others choose the names of what they mount
             for line in mounts:
-                if line.split()[2] == wanted:
-                    return line.partition(" - ")[2].split()[0]
+                if line.split()[2] == wanted.encode():
+                    return line.partition(b" - ")[2].split()[0].decode()
     except OSError:
         pass
     return ""

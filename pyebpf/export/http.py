@@ -82,18 +82,18 @@ def _by_whom(port: int) -> str:
     inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
-            with open(table) as file:
+            with open(table, "rb") as file:
                 for line in file:
                     fields = line.split()
-                    if len(fields) > 9 and fields[3] == "0A" and fields[1].endswith(f":{port:04X}"):  # TCP_LISTEN
-                        inodes.add(f"socket:[{fields[9]}]")
+                    if len(fields) > 9 and fields[3] == b"0A" and fields[1].endswith(b":%04X" % port):  # TCP_LISTEN
+                        inodes.add(f"socket:[{os.fsdecode(fields[9])}]")
         except OSError:
             continue
     for pid in filter(str.isdigit, os.listdir("/proc") if inodes else ()):
         try:
             if any(os.readlink(f"/proc/{pid}/fd/{fd}") in inodes for fd in os.listdir(f"/proc/{pid}/fd")):
-                with open(f"/proc/{pid}/comm") as file:
-                    return f" by process {pid} ({file.read().strip()})"
+                with open(f"/proc/{pid}/comm", "rb") as file:  # any bytes
+                    return f" by process {pid} ({os.fsdecode(file.read().strip())})"
         except OSError:
             continue
     return ""

@@ -125,9 +125,9 @@ def matches(selection: Selection, facts: Facts) -> bool:
 
 def cgroups() -> str:
     """Where the cgroup2 hierarchy is mounted; where it usually is, if it isn't."""
-    with open("/proc/self/mounts") as mounts:
-        fields = (line.split(" ") for line in mounts)
-        return next((one[1] for one in fields if one[2] == "cgroup2"), "/sys/fs/cgroup")
+    with open("/proc/self/mounts", "rb") as mounts:  # others choose the names of what they mount
+        fields = (line.split(b" ") for line in mounts)
+        return next((os.fsdecode(one[1]) for one in fields if one[2:3] == [b"cgroup2"]), "/sys/fs/cgroup")
 
 
 def _below(path: str) -> str:

@@ -15,8 +15,11 @@ from typing import Any, NamedTuple
 from pyebpf.errors import ExtraMissing
 
 MOST_BYTES = 256 << 10
+MOST_PARTS = 64  # of a dotted key: tomllib takes time by the square of their number
 
 _KEY = re.compile(r"[ \t]*(?:(\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*')|([A-Za-z0-9_-]+))[ \t]*")
+# Also where it is no key: nobody writes such texts either.
+_LONG_KEY = r"""(?:(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){64}"""  # MOST_PARTS
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 # Of a value: whole strings and comments, then single characters that matter, then everything else.
 _TOKEN = re.compile(
@@ -83,6 +86,10 @@ def read(path: str) -> Document:
 def parse(text: str) -> Document:
     """Takes a text apart. Raises as `read`."""
     loads, error_type = _parser()
+    long = re.compile(_LONG_KEY).search(text)
+    if long:
+        line = text.count("\n", 0, long.start()) + 1
+        raise Malformed(f"a key, or a text, of more than {MOST_PARTS} words with dots between them", line)
     try:
         values = loads(text)
     except error_type as error:

@@ -106,7 +106,7 @@ def _integer(value: int) -> str:
 
 
 def _character(value: int) -> str:
-    if value >= (0x80 if isinstance(value, Char) else 0x110000):
+    if not 0 <= value < (0x80 if isinstance(value, Char) else 0x110000):
         return f"'\\x{value:02x}'" if isinstance(value, Char) else str(int(value))
     return "'\\''" if value == 0x27 else f"'{safe(chr(value).translate(_ESCAPED))}'" if value != 0x22 else "'\"'"
 

@@ -259,6 +259,7 @@ class Decoder:
             if failed >> slot & 1:
                 return _failure(capture, at)
             stored, length = _HEADER.unpack_from(capture, at)
+            stored = min(stored, len(capture) - at - _HEADER.size)
             values = [item(capture, failed, index * size, pid) for index in range(stored // size)]
             return Array(shape.type, length // size, tuple(values))
 

@@ -9,6 +9,7 @@ MOST_ROWS = 100
 
 _MOST_NAME = 400
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
+_SHAPELESS = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"  # letters and marks that count as printable
 _BAR = '<div style="width:{:.1f}%;height:.9em;background:currentColor;opacity:.4"></div>'
 
 
@@ -16,8 +17,8 @@ def escaped(text: str | bytes) -> str:
     """Text for an element or an attribute; what can't be seen (controls, marks that reorder text) as escapes."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
-    if not text.isprintable():
-        text = "".join([one if one.isprintable() else ascii(one)[1:-1] for one in text])
+    if not text.isascii() or not text.isprintable():
+        text = "".join([one if one.isprintable() and one not in _SHAPELESS else ascii(one)[1:-1] for one in text])
     return text.translate(_ESCAPES)
 
 

@@ -117,7 +117,7 @@ def as_json(value: Value) -> Any:
             return str(value)
         return {"text": str(value), "length": value.length if value.length >= 0 else None}
     if isinstance(value, Rune):
-        return chr(value) if value < 0x110000 else int(value)
+        return chr(value) if 0 <= value < 0x110000 else int(value)
     if isinstance(value, EnumValue):
         return value.name or value.value
     if isinstance(value, Record):

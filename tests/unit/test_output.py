@@ -22,6 +22,10 @@ from pyebpf.output.text import safe
         ("evil\u202etxt", "evil\\u202etxt"),
         (b"bytes \xff\xfe", "bytes \\xff\\xfe"),
         (b"\xe5\x87\xbd", "函"),
+        ("un\u00adseen", "un\\xadseen"),
+        ("tag\U000e0041", "tag\\U000e0041"),
+        ("a\u3164b", "a\\u3164b"),
+        ("\u06dd \U0001f600", "\u06dd \U0001f600"),
     ],
 )
 def test_safe(text: str | bytes, shown: str) -> None:

@@ -7,7 +7,7 @@ import mmap
 from collections.abc import Iterator
 
 from ...errors import BinaryError
-from ..elf import MAX_DECOMPRESSED, SHF_COMPRESSED, SHT_NOBITS, Elf
+from ..elf import SHF_COMPRESSED, SHT_NOBITS, Elf, most_unpacked
 
 _CHUNK = 4 << 20
 _MAX_TEXT = 1 << 12
@@ -131,8 +131,9 @@ class Sections:
 
         where = f"{self.elf.path}: compressed section {name}"
         size = int.from_bytes(raw[4:12], "big")
-        if raw[:4] != b"ZLIB" or not 0 < size <= MAX_DECOMPRESSED:
-            raise BinaryError(f"{where} has an unknown header, or claims more than {MAX_DECOMPRESSED} bytes")
+        most = most_unpacked(len(raw))
+        if raw[:4] != b"ZLIB" or not 0 < size <= most:
+            raise BinaryError(f"{where} has an unknown header, or claims more than {most} bytes")
         try:
             data = zlib.decompressobj().decompress(raw[12:], size)
         except zlib.error as error:

@@ -30,6 +30,7 @@ _MAGIC = re.compile(rb"[\xf0\xf1\xfa\xfb]\xff\xff\xff\0\0[\x01\x04]\x08", re.DOT
 _MAX_FUNCTIONS = 1 << 22
 _MAX_CANDIDATES = 1 << 12
 _MAX_NAME = 1 << 16
+_MAX_SHARED = 256  # bytes of names, a function, that may be other names' ends: Go's linker doesn't store names so
 _MAX_PCDATA = 64
 _MAX_FILE_NAME = 1 << 12
 
@@ -211,12 +212,20 @@ class PclnTable:
         table = bytes(self._data[self._names : self._names_end])
         find = table.find
         result = []
+        long: dict[int, str] = {}  # functions share a name only where they lie, and then it isn't kept for each
         for index in indexes:
             start = offsets[index]
-            end = find(b"\0", start, start + _MAX_NAME)
-            if end < 0:
-                raise self._lie("has a name without end")
-            result.append(table[start:end].decode("utf-8", "backslashreplace"))
+            name = long.get(start)
+            if name is None:
+                end = find(b"\0", start, start + _MAX_NAME)
+                if end < 0:
+                    raise self._lie("has a name without end")
+                name = table[start:end].decode("utf-8", "backslashreplace")
+                if end - start > _MAX_SHARED:
+                    if start and table[start - 1]:
+                        raise self._lie("has a name inside another one")
+                    long[start] = name
+            result.append(name)
         return result
 
     def name_at(self, offset: int) -> str:

@@ -73,6 +73,8 @@ def _read(elf: Elf, memory: Memory, offset: int) -> str:
     pointer_size, flags = header[14], header[15]
     if flags & _FLAG_INLINE:  # Go 1.18 and later: length and text follow the header
         start = offset + _HEADER_SIZE
+        if start + 2 > elf.size:
+            raise BinaryError(f"{elf.path}: build information that ends with the file")
         length = elf.data[start]
         if length & 0x80 and elf.data[start + 1] < 2:  # a second byte of the variable-length number
             length = length & 0x7F | elf.data[start + 1] << 7
