@@ -223,11 +223,12 @@ def _open_event(
     sample_type: int = 0,
     flags: int = 0,
     wakeup: int = 0,
+    read_format: int = 0,
 ) -> int:
     libbpf.lib()
     # type, size (PERF_ATTR_SIZE_VER5), config, period, sample type, read format, flags, wakeup, bp_type, config1, 2
     attr = struct.pack(
-        "<IIQQQQQIIQQ", event_type, 112, config, period, sample_type, 0, flags, wakeup, 0, config1, config2
+        "<IIQQQQQIIQQ", event_type, 112, config, period, sample_type, read_format, flags, wakeup, 0, config1, config2
     )
     buffer = libbpf.ffi.new("char[]", attr.ljust(112, b"\0"))
     if cpu is None:
@@ -238,15 +239,27 @@ def _open_event(
 _PERF_SAMPLE_RAW = 1 << 10
 _INHERIT, _FREQUENCY = 1 << 1, 1 << 10  # bits of perf_event_attr's flags
 _SOFTWARE, _BPF_OUTPUT = 1, 10
+_FORMAT_LOST = 1 << 4
 
 
 def open_output_event(cpu: int) -> int:
     """Opens the perf event that ``bpf_perf_event_output`` writes to on a CPU; each record wakes its reader.
 
     Returns:
-        a file descriptor, or ``-errno``.
+        a file descriptor, for `lost_records` too, or ``-errno``.
     """
-    return _open_event(_SOFTWARE, _BPF_OUTPUT, cpu=cpu, period=1, sample_type=_PERF_SAMPLE_RAW, wakeup=1)
+    fd = -errno.EINVAL
+    for read_format in (_FORMAT_LOST, 0):
+        if fd == -errno.EINVAL:
+            fd = _open_event(_SOFTWARE, _BPF_OUTPUT, cpu=cpu, period=1, sample_type=_PERF_SAMPLE_RAW, wakeup=1,
+                             read_format=read_format)  # fmt: skip
+    return fd
+
+
+def lost_records(event_fd: int) -> int | None:
+    """How many records found no room in an output event's buffer; None: this kernel doesn't tell (before 6.0)."""
+    value = os.read(event_fd, 16)
+    return int.from_bytes(value[8:], "little") if len(value) == 16 else None
 
 
 def open_sampling_event(event_type: int, config: int, amount: int, *, frequency: bool, pid: int, cpu: int) -> int:

@@ -60,13 +60,12 @@ class PerfBuffer:
 
     Attributes:
         fd: readable when records wait; for somebody else's event loop.
-        lost: records that found no room.
     """
 
     def __init__(self, source: Map, pages: int) -> None:
         if not isinstance(pages, int) or pages <= 0 or pages & (pages - 1) or pages > 1 << 16:
             raise BadValue(f"perf buffer {source.name}: pages is a power of two, got {pages!r}")
-        self.lost = 0
+        self._told = 0  # lost, as records say
         self._source, self._map_fd = source, source.fd
         self._rings: list[_Ring] = []
         self._closed = False
@@ -128,7 +127,16 @@ class PerfBuffer:
                 if self._closed:
                     return
             elif kind == _LOST:
-                self.lost += int.from_bytes(body[8:16], "little")
+                self._told += int.from_bytes(body[8:16], "little")
+
+    @property
+    def lost(self) -> int:
+        """Records that found no room. Before Linux 6.0, and once it is closed, those that a later record told of."""
+        if not self._closed:
+            counts = [bpf.lost_records(ring.fd) for ring in self._rings]
+            if None not in counts:
+                self._told = sum(filter(None, counts))
+        return self._told
 
     def wait(self, timeout: float | None = None) -> bool:
         """Blocks until records may be there, `close`, or the timeout (seconds). True: look."""
@@ -141,6 +149,7 @@ class PerfBuffer:
         """Wakes a `wait` in another thread, and lets go of everything. Safe to call twice."""
         if self._closed:
             return
+        self._told = self.lost  # the last time that it can be asked for
         self._closed = True
         os.write(self._wake_write, b"x")
         with self._waiting:  # a reader has left the descriptors alone

@@ -245,7 +245,7 @@ class PerfReader(Reader):
 
     @property
     def lost(self) -> int:
-        """Records that found no room, as far as the buffers were read: the next record that finds room tells."""
+        """Records that found no room. Before Linux 6.0 as far as was read: the next that finds room tells."""
         return self._buffer.lost  # type: ignore[union-attr]
 
     def __enter__(self) -> PerfReader:

@@ -3,7 +3,8 @@
 
 libbpf's wants a C callback a record, which needs executable memory under cffi and costs three times as much. The
 protocol is that of the kernel's ``kernel/bpf/ringbuf.c``: one page with the consumer's position (ours to write), one
-with the producer's, then the data twice in a row, so that a record never wraps.
+with the producer's, then the data twice in a row, so that a record never wraps. Only the first of the two is mapped,
+which halves the time and the memory it takes: the one record a round that lies across the end is copied.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Run:
 
     Attributes:
         data: the records, each with the kernel's header before it and padding behind it: for `struct.iter_unpack`. It
-            is a view of the buffer, valid until it is taken.
+            is a view of the buffer or a copy, valid until it is taken.
         count: of the records.
         size: of a record, without header and padding.
         stride: from one record to the next.
@@ -73,9 +74,7 @@ class RingBuffer:
         self._size = source.max_entries
         try:
             self._consumer_page = mmap.mmap(self.fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=0)
-            self._producer_map = mmap.mmap(
-                self.fd, page + 2 * self._size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page
-            )
+            self._producer_map = mmap.mmap(self.fd, page + self._size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         except OSError as error:
             raise LibbpfError(f"ring buffer {source.name}: mmap: {error.strerror}", errno=error.errno) from None
         self._consumer = memoryview(self._consumer_page).cast("Q")
@@ -144,14 +143,19 @@ class RingBuffer:
                 continue
             stride = _stride(length)
             # Where the headers are if all records are like the first: true up to the first that differs.
-            stop = start + min((end - position) // stride, most) * stride
+            stop = start + min((end - position) // stride, (self._size - start) // stride, most) * stride
             lengths = self._lengths[start // 4 : stop // 4 : stride // 4].tolist()
             count = len(lengths)
             if lengths.count(length) < count:
                 count = next(index for index, other in enumerate(lengths) if other != length)
             self._fence()  # the records' lengths before their data
+            if count:
+                data = self._data[start : start + count * stride]
+            else:  # it lies across the end
+                count = 1
+                data = memoryview(bytes(self._data[start:]) + bytes(self._data[: start + stride - self._size]))
             position += count * stride
-            yield Run(self, self._data[start : start + count * stride], count, length)
+            yield Run(self, data, count, length)
             if self._closed or self._consumer[0] != position:
                 return
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import ownprograms
 import pytest
+import targets
 
 from pyebpf.core.object import Object
 from pyebpf.errors import BadValue, BinaryError, NoSuchName, StateError
@@ -93,10 +94,10 @@ def test_waiting_and_closing(obj: Object, kind: str) -> None:
     thread = threading.Thread(target=read)
     thread.start()
     act([1, 2, 3])
-    assert three.wait(20)
+    assert three.wait(targets.DEADLINE)
     reader.close()
     reader.close()
-    thread.join(20)
+    thread.join(targets.DEADLINE)
     assert not thread.is_alive() and sorted(got) == [1, 2, 3]
     for dead in (reader.drain, reader.read, reader.fileno, lambda: iter(reader)):
         with pytest.raises(StateError, match="closed"):
@@ -113,7 +114,7 @@ def test_a_blocked_read_is_woken(obj: Object) -> None:
     thread = threading.Thread(target=lambda: results.append(reader.read()))
     thread.start()
     obj.close()
-    thread.join(20)
+    thread.join(targets.DEADLINE)
     assert not thread.is_alive() and reader.closed
 
 
@@ -189,6 +190,20 @@ def test_records_that_wrap_around_and_get_lost(obj: Object) -> None:
             assert len(got) + reader.lost == 24 and reader.lost > 0
     finally:
         os.sched_setaffinity(0, range(os.cpu_count() or 1))
+
+
+def test_records_across_the_end_of_a_ring(obj: Object) -> None:
+    """64 KB are no multiple of a record: one of each round lies across the end, read alone or with others."""
+    obj.programs["on_call"].attach()
+    obj.programs["on_other"].attach()
+    with obj.ring("events") as events, obj.ring("others", type=bytes) as others:
+        for burst in (1, 23, 997):
+            for start in range(0, 10007, burst):
+                act(range(start, start + burst))
+                assert [number_of(event) for event in events.drain()] == list(range(start, start + burst))
+                pairs = list(others.drain())
+                assert [len(one) for one in pairs] == [10, 20] * burst
+                assert {one[:9] for one in pairs[::2]} == {b"\5\0\0\0hello"}
 
 
 def test_a_full_ring_is_the_programs_to_count(obj: Object) -> None:
