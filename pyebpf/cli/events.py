@@ -82,6 +82,8 @@ def parser_for(tool: Tool) -> argparse.ArgumentParser:
                          help="show seconds since the first event")  # fmt: skip
     how.add_argument(*flags("json", "--json", ""), action="store_true", help="JSON lines on standard output")
     how.add_argument("--ready-fd", type=int, metavar="FD", help="write a newline to FD once tracing has begun")
+    if lines:
+        options.add_buffer(how)
     when = parser.add_argument_group("when")
     when.add_argument(*flags("duration", "--duration", "-d"), type=options.positive_seconds, metavar="SEC",
                       help="trace for SEC seconds")  # fmt: skip

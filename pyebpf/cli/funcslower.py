@@ -28,6 +28,7 @@ def main(argv: Sequence[str]) -> int:
     threshold = parser.add_mutually_exclusive_group()
     threshold.add_argument("-m", "--min-ms", type=_threshold, metavar="MS", help="threshold in ms (default 1)")
     threshold.add_argument("-u", "--min-us", type=_threshold, metavar="US", help="threshold in us; latencies in us too")
+    options.add_buffer(parser)
     parser.add_argument("-n", "--max-events", type=options.positive_count, metavar="N", help="end after N calls")
     parser.add_argument("-T", "--time", action="store_true", help="show the time of day")
     parser.add_argument("-t", "--timestamp", action="store_true", help="show seconds since the first call")

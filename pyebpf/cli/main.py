@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -185,14 +186,29 @@ def entry() -> NoReturn:
     except BrokenPipeError:  # nobody reads any more: end quietly
         code = exits.TRACED
         _forget_output()
-    except OSError as error:  # a full disk
+    except OSError as error:
         code = exits.RUN_TIME_ERROR
-        print(f"pyebpf: can't write the output: {error.strerror}", file=sys.stderr)
-        _forget_output()
-    # All is said. A signal while Python takes itself apart must not change the exit code
+        what = str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):  # a full disk; a terminal that is gone
+            what = f"can't write the output: {error.strerror}"
+            _forget_output()
+        print(f"pyebpf: {what}", file=sys.stderr)
+    except MemoryError:
+        code = exits.RUN_TIME_ERROR
+        print("pyebpf: out of memory", file=sys.stderr)
+    except ImportError as error:  # of a shared object: no descriptor, or no memory, to open it with
+        code = exits.RUN_TIME_ERROR
+        print(f"pyebpf: {error}", file=sys.stderr)
+    # All is said, and what was traced is let go of. Python would take itself apart for 5 ms, with a signal meanwhile
+    # changing the exit code
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):  # there is none, it takes no more, or it is closed
+            pass
+    os._exit(code)
 
 
 def _forget_output() -> None:

@@ -109,6 +109,15 @@ def user(text: str) -> int:
         raise argparse.ArgumentTypeError(f"there is no user {text!r}") from None
 
 
+def size(text: str) -> int:
+    from pyebpf.tools import room
+
+    try:
+        return room.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def ports(text: str) -> tuple[int, ...]:
     numbers = [int(part) if part.isascii() and part.isdigit() and len(part) < 6 else 0 for part in text.split(",")]
     if not all(0 < number < 65536 for number in numbers):
@@ -157,6 +166,11 @@ def parser(
 def add_interval(arguments: argparse.ArgumentParser) -> None:
     arguments.add_argument("-i", "--interval", type=positive_seconds, metavar="SEC", help="report every SEC seconds")
     arguments.add_argument("-T", "--timestamp", action="store_true", help="print the time with each report")
+
+
+def add_buffer(arguments: argparse._ActionsContainer) -> None:
+    arguments.add_argument("--buffer", type=size, metavar="SIZE",
+                           help="memory for records that wait to be shown, such as 16M")  # fmt: skip
 
 
 def add_uretprobe(arguments: argparse.ArgumentParser) -> None:

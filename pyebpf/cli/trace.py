@@ -48,6 +48,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--ret", metavar="EXPR", action="append", default=[],
                         help="what to show as at the return, read through arguments too (repeatable)")  # fmt: skip
     parser.add_argument("--all-args", action="store_true", help="show every parameter")
+    options.add_buffer(parser)
     parser.add_argument("-n", "--max-events", type=options.positive_count, metavar="N", help="end after N calls")
     parser.add_argument("-T", "--time", action="store_true", help="show the time of day")
     parser.add_argument("-t", "--timestamp", action="store_true", help="show seconds since the first call")

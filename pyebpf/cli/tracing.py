@@ -84,6 +84,10 @@ class Tracing(Generic[_Session]):
         stdout = 2 if arguments.json else None
         command = getattr(arguments, "command", None)
         self.command = Command(command, stdout) if command else None
+        if getattr(arguments, "buffer", None) is not None:
+            from pyebpf.tools import room
+
+            room.asked = arguments.buffer
         try:
             with Progress(arguments):
                 self.session = begin(self.command)
@@ -92,6 +96,7 @@ class Tracing(Generic[_Session]):
                 self.command.close()
             raise
         self.watch = Watch([self.command.pid] if self.command else getattr(arguments, "pid", ()))
+        self.watch.stuck = self.session.detach
         self.json = bool(arguments.json)
         self.screen: Screen | None = None
         self._tool = tool

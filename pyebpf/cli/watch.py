@@ -19,12 +19,14 @@ class Watch:
     """Installs the signal handlers of a traced run and waits.
 
     The first SIGINT, SIGTERM or SIGHUP asks the run to end and report; a second SIGINT ends the process at once (the
-    kernel takes the probes out).
+    kernel takes the probes out). Where nobody reads standard output no report can be written: the first takes the
+    probes out, and any that comes more than a second later ends the process. (timeout(1) sends two at once.)
 
     Attributes:
         ended: why the run should end: "signal", "exit" (every traced process is gone), "pipe" (nobody reads standard
             output any more), or None.
         last_words: what standard output is told when a second SIGINT ends the process.
+        stuck: takes the probes out; called by the signal's handler, in the midst of a write.
     """
 
     TIME, READY, ENDED = "time", "ready", "ended"
@@ -32,7 +34,8 @@ class Watch:
     def __init__(self, pids: Sequence[int] = ()) -> None:
         self.ended: str | None = None
         self.last_words = b""
-        self._interrupts = 0
+        self.stuck: Callable[[], None] = lambda: None
+        self._interrupts, self._asked = 0, math.inf
         self._actions: dict[int, Callable[[], None]] = {}
         self._came: list[int] = []
         self._poll = select.poll()
@@ -59,13 +62,16 @@ class Watch:
             self.ended = "exit"
 
     def _on_signal(self, number: int, _frame: Any) -> None:
-        self.ended = "signal"
-        if number == signal.SIGINT:
-            self._interrupts += 1
-            if self._interrupts > 1:
-                if self.last_words:
-                    os.write(self._stdout, self.last_words)
-                os._exit(exits.INTERRUPTED_TWICE)
+        self.ended, now = "signal", time.monotonic()
+        self._asked = min(self._asked, now)
+        self._interrupts += number == signal.SIGINT
+        full = self._stdout >= 0 and not select.select([], [self._stdout], [], 0)[1]
+        if self._interrupts > 1 or (full and now > self._asked + 1):
+            if self.last_words and not full:
+                os.write(self._stdout, self.last_words)
+            os._exit(exits.INTERRUPTED_TWICE)
+        if full:
+            self.stuck()
 
     def on(self, number: int, action: Callable[[], None]) -> None:
         """Has something done whenever a signal has come: not in its handler, but while we wait."""

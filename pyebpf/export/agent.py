@@ -117,12 +117,19 @@ class Agent:
 
         Args:
             ready: called once each trace was tried.
+
+        Raises:
+            Error: it may not have another thread.
         """
         self._ready = ready
         gc.freeze()  # what is imported stays: collecting after each job takes a millisecond then
-        self._worker.start()
-        self._apply(self.config)
-        self._server = Server(self._listener, self._answer)
+        try:
+            self._worker.start()
+            self._apply(self.config)
+            self._server = Server(self._listener, self._answer)
+        except RuntimeError as error:  # its control group's limit
+            self._jobs.put(None)
+            raise Error(str(error), hint="the agent needs three threads, and a process that reads programs") from None
         try:
             self._tell("started", self._listener, version=__version__)
             self._loop()

@@ -120,7 +120,10 @@ def _die_first() -> None:
             time.sleep(0.5)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    try:
+        threading.Thread(target=watch, daemon=True).start()
+    except RuntimeError:  # no more threads may be; there is still the limit of CPU time
+        pass
 
 
 def _answer(question: Question) -> Answer:

@@ -35,7 +35,8 @@ class Probe(NamedTuple):
         path: the file, as the kernel is to open it.
         shown: the file, as a user knows it.
         image_id: (st_dev, st_ino) of it; a key of `Resolution.images`.
-        entry: file offset where the entry is seen. In Go that is behind the stack check, where each call passes once.
+        entry: file offset where the entry is seen. In Go that is behind the stack check, where each call passes once;
+            elsewhere behind nops that no probe may be on.
         returns: file offsets of the instructions that return from it.
         tail: it ends in tail calls, and some of `returns` lie in the functions it ends in. Those return there for other
             callers too, and such an offset can be in several probes' `returns`.

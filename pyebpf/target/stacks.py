@@ -47,19 +47,47 @@ class Frame(NamedTuple):
         return self._asdict()
 
 
+class Files:
+    """Files that the symbols of several processes are read from, each open once."""
+
+    __slots__ = ("_open",)
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[int, int], tuple[Image, int]] = {}  # and how many have it
+
+    def take(self, which: tuple[int, int], path: str, root: str) -> Image:
+        """A file by (st_dev, st_ino), until it is given back as often as it was taken. Raises as `Image.open`."""
+        image, users = self._open.get(which) or (Image.open(path, debug_root=root), 0)
+        self._open[which] = image, users + 1
+        return image
+
+    def give_back(self, which: tuple[int, int]) -> None:
+        """Closes it if nobody else has it."""
+        image, users = self._open.pop(which)
+        if users > 1:
+            self._open[which] = image, users - 1
+        else:
+            image.close()
+
+
 class UserSymbols:
     """Names for the addresses of one process.
 
     What it maps is read at once, so names can also be had when it is gone, for files still there (or read before).
     """
 
-    __slots__ = ("_files", "_frames", "_images", "_maps", "_process", "_retry", "_starts", "pid")
+    __slots__ = (
+        "_files", "_frames", "_images", "_maps", "_paths", "_process", "_retry", "_shared", "_starts", "_taken", "pid",
+    )  # fmt: skip
 
-    def __init__(self, pid: int, images: Mapping[tuple[int, int], Image] | None = None) -> None:
+    def __init__(
+        self, pid: int, images: Mapping[tuple[int, int], Image] | None = None, shared: Files | None = None
+    ) -> None:
         """Read what `pid` maps.
 
         Args:
             images: files read already, by (st_dev, st_ino), as in `Resolution.images`.
+            shared: those that other processes' symbols are read from too.
 
         Raises:
             TargetNotFound, TargetError, PermissionDenied: see `Process`.
@@ -67,7 +95,11 @@ class UserSymbols:
         self.pid = pid
         self._process = Process(pid)
         self._images = dict(images or {})
+        self._shared = shared or Files()
+        self._taken: list[tuple[int, int]] = []
         self._files: dict[tuple[int, int], Image | None] = {}
+        # Where each file is, and which it is: on overlayfs and btrfs only the living process can tell.
+        self._paths: dict[tuple[int, int], tuple[str, tuple[int, int] | None]] = {}
         self._frames: dict[tuple[int, bool], Frame] = {}
         self._retry = 0.0
         self._take(self._process.maps())
@@ -96,16 +128,22 @@ class UserSymbols:
 
     def close(self) -> None:
         """Closes the files that it has opened."""
-        given = set(map(id, self._images.values()))
-        for image in self._files.values():
-            if image is not None and id(image) not in given:
-                image.close()
         self._files.clear()
+        while self._taken:
+            self._shared.give_back(self._taken.pop())
 
     def _take(self, maps: Sequence[Mapped]) -> None:
         self._maps = [mapping for mapping in maps if "x" in mapping.perms]
         self._starts = [mapping.start for mapping in self._maps]
         self._frames.clear()
+        for mapping in self._maps:
+            key = (mapping.dev, mapping.inode)
+            if mapping.inode and key not in self._paths:
+                try:
+                    path = self._process.path_for(mapping)
+                except Error:
+                    continue
+                self._paths[key] = path, identity(path)
 
     def _refresh(self, address: int) -> None:
         """Read the mappings again, as `address` is in none. Garbage must not make us do that often."""
@@ -154,14 +192,19 @@ class UserSymbols:
         return self._files[key]
 
     def _open(self, mapping: Mapped) -> Image | None:
+        path, which = self._paths.get((mapping.dev, mapping.inode), ("", None))
+        if which is None:
+            return None
+        if which in self._images:
+            return self._images[which]
+        if identity(path) != which:  # gone, or replaced
+            return None
         try:
-            path = self._process.path_for(mapping)
-            which = identity(path)
-            if which is not None and which in self._images:
-                return self._images[which]
-            return Image.open(path, debug_root=self._process.root)
+            image = self._shared.take(which, path, self._process.root)
         except Error:
             return None
+        self._taken.append(which)
+        return image
 
 
 class KernelSymbols:

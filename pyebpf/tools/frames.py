@@ -13,7 +13,7 @@ from pyebpf.core.btf import Btf
 from pyebpf.core.ringbuf import unpack_words
 from pyebpf.errors import BinaryError, Error
 from pyebpf.target.probe import Probe, Resolution
-from pyebpf.target.stacks import UNKNOWN, Frame, KernelSymbols, UserSymbols
+from pyebpf.target.stacks import UNKNOWN, Files, Frame, KernelSymbols, UserSymbols
 
 NO_KERNEL_STACK = "a probe in user code interrupts no kernel function, so its kernel stack is empty"
 
@@ -30,6 +30,7 @@ class Frames:
 
     def __init__(self, images: Mapping[tuple[int, int], Image]) -> None:
         self._images = images
+        self._files = Files()
         self._user: dict[int, UserSymbols | None] = {}
         self._kernel: KernelSymbols | None = None
 
@@ -39,7 +40,7 @@ class Frames:
             if len(self._user) >= _MAX_SYMBOL_TABLES:
                 self._forget(next(iter(self._user)))
             try:
-                self._user[pid] = UserSymbols(pid, self._images)
+                self._user[pid] = UserSymbols(pid, self._images, self._files)
             except Error:
                 self._user[pid] = None
         return self._user[pid]

@@ -11,6 +11,7 @@ from pyebpf.errors import TargetError
 from pyebpf.target.command import Command
 from pyebpf.target.probe import Resolution
 from pyebpf.target.stacks import Frame
+from pyebpf.tools import room
 from pyebpf.tools.calls import CallSession
 from pyebpf.tools.frames import NO_KERNEL_STACK, RecordStacks
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
@@ -73,8 +74,7 @@ class SlowerSession(CallSession[SlowCall]):
             obj.rodata["want_arguments"] = arguments
             obj.rodata["want_user_stack"] = user_stack
             obj.rodata["want_kernel_stack"] = kernel_stack
-            if user_stack or kernel_stack:
-                obj.maps["calls"].max_entries = 4 << 20
+            room.make(obj.maps["calls"], 4 << 20 if user_stack or kernel_stack else None)
 
         self._arguments = arguments
         probes = Probes("funcslower", resolution, configure, pids=pids, returns=True)

@@ -9,6 +9,7 @@ from pyebpf.core import bpf
 from pyebpf.core.object import Object
 from pyebpf.target.command import Command
 from pyebpf.target.mapped import Found, Place, Sought, find
+from pyebpf.tools import room
 from pyebpf.tools.events import EventLosses
 from pyebpf.tools.probes import Probes
 from pyebpf.tools.scope import Scope
@@ -61,6 +62,7 @@ class FunctionEvents:
             scope.set(obj)
             if configure:
                 configure(obj)
+            room.make(obj.maps["events"])
 
         def fill(obj: Object) -> None:
             scope.fill(obj)

@@ -164,7 +164,8 @@ class Probes:
                 f"the targets need {len(rows)} calling conventions; {limit} fit", feature="calling conventions",
                 hint="trace fewer Go programs in one run",
             )
-        rodata["abis"] = [*rows, *[(0, 0, 0)] * (limit - len(rows))]
+        if len(rows) > 1 or convention["CALL_C"]:  # else they are the zeros that are there
+            rodata["abis"] = [*rows, *[(0, 0, 0)] * (limit - len(rows))]
         if os.uname().machine == "x86_64" and any(row[0] == convention["CALL_GO_STACK"] for row in rows):
             offset = kernel.field_offset("task_struct.thread.fsbase")
             if offset is None:

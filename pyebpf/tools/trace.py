@@ -13,6 +13,7 @@ from pyebpf.core.ringbuf import HEADER, MOST_IN_A_RUN, Run, records_of
 from pyebpf.target.capture import Column, Plan, Question
 from pyebpf.target.command import Command
 from pyebpf.target.stacks import Frame
+from pyebpf.tools import room
 from pyebpf.tools.calls import CallSession
 from pyebpf.tools.decoder import Decoder
 from pyebpf.tools.frames import NO_KERNEL_STACK, RecordStacks, walk_is_whole
@@ -91,7 +92,7 @@ class TraceSession(CallSession[Call]):
             obj.rodata["want_kernel_stack"] = kernel_stack
             record = obj.btf.layout("traced_call_stacks" if want_stacks else "traced_call").size
             record += plan.entry_size + plan.return_size
-            obj.maps["calls"].max_entries = max(_RING, min(_MOST_RING, 1 << (1000 * record).bit_length()))
+            room.make(obj.maps["calls"], max(_RING, min(_MOST_RING, 1 << (1000 * record).bit_length())))
 
         probes = asked.attach(configure)
         super().__init__(resolution, probes, (NO_KERNEL_STACK,) if kernel_stack else ())

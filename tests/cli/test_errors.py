@@ -185,6 +185,16 @@ def test_second_interrupt_aborts(attached: Callable[..., Any]) -> None:
     assert ran.code in (0, 130)
 
 
+def test_out_of_descriptors() -> None:
+    """Says what it could not open, and not that its output could not be written."""
+    done = subprocess.run(
+        ["prlimit", "--nofile=6", sys.executable, "-m", "pyebpf", "opensnoop", "-d", "0.1"],
+        capture_output=True, text=True, timeout=targets.DEADLINE, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 1 and "Too many open files" in done.stderr, done
+    assert "output" not in done.stderr and "Traceback" not in done.stderr, done
+
+
 @pytest.mark.parametrize("tool", ["funccount", "funclatency", "funcslower"])
 def test_target_replaced_while_traced(tool: str, attached: Callable[..., Any], tmp_path: Path) -> None:
     """A new build is moved over the file: the running process goes on being traced."""

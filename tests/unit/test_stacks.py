@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 import toolchains
 
+from pyebpf.binary.image import Image
 from pyebpf.errors import TargetNotFound
 from pyebpf.target.process import Process
 from pyebpf.target.resolve import resolve
-from pyebpf.target.stacks import UNKNOWN, Frame, KernelSymbols, UserSymbols
+from pyebpf.target.stacks import UNKNOWN, Files, Frame, KernelSymbols, UserSymbols
 
 C = r"""
 #include <stdio.h>
@@ -107,6 +108,27 @@ def test_images_read_before_are_used(program: Path, begin: Begin, monkeypatch: p
     resolution = resolve([":first"], pids=[child.pid], returns=False)
     monkeypatch.setattr("pyebpf.target.stacks.Image.open", lambda *_, **__: pytest.fail("read again"))
     assert UserSymbols(child.pid, resolution.images).resolve([first])[0].name == "first"
+
+
+def test_processes_share_files(program: Path, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many processes of one program its file is open once, as long as one of them is looked at."""
+    opened: list[Image] = []
+    closed: list[Image] = []
+    open_image, close = Image.open, Image.close
+    monkeypatch.setattr(Image, "open", lambda *a, **k: opened.append(open_image(*a, **k)) or opened[-1])
+    monkeypatch.setattr(Image, "close", lambda image: closed.append(image) or close(image))
+    files = Files()
+    children = [begin(program) for _ in range(3)]
+    addresses = [int(line(child).split()[0], 16) for child in children]
+    symbols = [UserSymbols(child.pid, shared=files) for child in children]
+    for one, first in zip(symbols, addresses):
+        assert one.resolve([first])[0].name == "first"
+    assert len(opened) == 1
+    for one in symbols:
+        assert not closed
+        one.close()
+        one.close()
+    assert closed == opened
 
 
 def test_process_that_ended(program: Path, begin: Begin) -> None:

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""How many bytes of records can wait in the kernel for whoever reads them."""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+from pyebpf.core.map import Map
+from pyebpf.errors import StateError
+
+_MOST = 1 << 30
+_UNITS = {"K": 10, "M": 20, "G": 30}
+
+asked: int | None = None  # bytes; set before a session begins
+
+
+def parse(text: str) -> int:
+    """Bytes: "65536", "64K", "16M". Raises ValueError."""
+    digits, shift = (text[:-1], _UNITS[text[-1]]) if text[-1:] in _UNITS else (text, 0)
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 12) or not 0 < int(digits) << shift <= _MOST:
+        raise ValueError(f"{text!r:.80} is not a size such as 64K or 16M, 1G at most")
+    return int(digits) << shift
+
+
+def make(ring: Map, usual: int | None = None) -> None:
+    """Sizes the ring buffer of an opened object, to a power of two of at least a page.
+
+    Args:
+        usual: bytes where nobody asked for a size; None: what the object has.
+
+    Raises:
+        StateError: ``PYEBPF_BUFFER`` is no size.
+    """
+    size = asked
+    if size is None and os.environ.get("PYEBPF_BUFFER"):
+        try:
+            size = parse(os.environ["PYEBPF_BUFFER"])
+        except ValueError as error:
+            raise StateError(f"PYEBPF_BUFFER: {error}") from None
+    if size is None:
+        size = usual
+    if size is not None:
+        ring.max_entries = max(mmap.PAGESIZE, 1 << (size - 1).bit_length())
