@@ -16,6 +16,7 @@ import functools
 import hashlib
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -36,10 +37,13 @@ DEADLINE = 120  # seconds; a target that needs longer has a fault
 
 
 @functools.cache
-def _folder() -> Path:
-    folder = tempfile.mkdtemp(prefix="pyebpf-targets-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+def folder() -> Path:
+    """Where compiled programs lie: one for this process, or the one that PYEBPF_TEST_PROGRAMS names."""
+    if "PYEBPF_TEST_PROGRAMS" in os.environ:
+        return Path(os.environ["PYEBPF_TEST_PROGRAMS"])
+    made = tempfile.mkdtemp(prefix="pyebpf-targets-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(made)
 
 
 @functools.cache
@@ -50,19 +54,20 @@ def compiled(source: str, *flags: str, compiler: str | None = None) -> Path:
     if compiler:
         command[0] = compiler
     name = f"{path.stem}-{hashlib.sha1(repr((command, flags)).encode()).hexdigest()[:8]}"
-    output = _folder() / name / path.stem
-    output.parent.mkdir(exist_ok=True)
-    libraries = ["-ldl"] if path.suffix == ".c" else []
-    subprocess.run([*command, *flags, "-o", str(output), str(path), *libraries], check=True, cwd=PROGRAMS)
+    output = folder() / name / path.stem
+    if not output.exists():
+        output.parent.mkdir(exist_ok=True)
+        libraries = ["-ldl"] if path.suffix == ".c" else []
+        subprocess.run([*command, *flags, "-o", str(output), str(path), *libraries], check=True, cwd=PROGRAMS)
     return output
 
 
-def go_program(name: str, version: str = "local", *flags: str) -> Path:
+def go_program(name: str, version: str = "local", *flags: str, env: dict[str, str] | None = None) -> Path:
     """Builds a program of ``tests/programs/go`` with a Go version ("1.21", "local")."""
-    output = _folder() / f"{name}-{version}-{hashlib.sha1(repr(flags).encode()).hexdigest()[:8]}" / name
+    output = folder() / f"{name}-{version}-{hashlib.sha1(repr((flags, env)).encode()).hexdigest()[:8]}" / name
     if not output.exists():
         output.parent.mkdir(exist_ok=True)
-        toolchains.go(version).build(PROGRAMS / "go" / name, output, flags=flags)
+        toolchains.go(version).build(PROGRAMS / "go" / name, output, flags=flags, env=env)
     return output
 
 
@@ -85,17 +90,21 @@ class Target:
         assert ready, f"{path} died before it was ready"
         self.pid: int = json.loads(ready)["pid"]
 
-    def begin(self) -> None:
-        """Lets it work."""
+    def begin(self, line: str = "") -> None:
+        """Lets it work, or gives a program that reads more lines the next."""
         assert self._process.stdin is not None
-        self._process.stdin.write("\n")
+        self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
 
     def first_line(self) -> dict[str, Any]:
-        """Waits for the truth of a program started with -w, which then waits for a second line before it exits."""
+        """Waits for a line: the truth of a program started with -w, which then waits for another before it exits."""
         assert self._process.stdout is not None
         result: dict[str, Any] = json.loads(self._process.stdout.readline())
         return result
+
+    def has_answered(self) -> bool:
+        """Whether a line of its can be read; none may have been read in part."""
+        return bool(select.select([self._process.stdout], [], [], 0)[0])
 
     def truth(self) -> dict[str, Any]:
         """Waits for its end; returns what it says it did."""

@@ -69,6 +69,11 @@ func Ready(program string) {
 	_, _ = input.ReadString('\n')
 }
 
+// Wait waits for another line, or the end of standard input.
+func Wait() {
+	_, _ = input.ReadString('\n')
+}
+
 // Print prints the truth, with what else the program knows.
 func Print(program string, more map[string]interface{}) {
 	calls, returns, ns := map[string]int64{}, map[string]int64{}, map[string]int64{}
