@@ -47,16 +47,26 @@ def program(name: str, package: str | None = None) -> Path:
     return home / "usr" / "bin" / name
 
 
-def unpack(packages: Sequence[str], suite: str, to: Path) -> None:
-    """Unpacks packages of a Debian suite, without what they depend on, with package lists of our own.
+def unpack(
+    packages: Sequence[str], suite: str, to: Path, architecture: str = "", dependencies: bool = False
+) -> None:
+    """Unpacks packages of a Debian suite, with package lists of our own.
+
+    Args:
+        architecture: Debian's name of another than this machine's.
+        dependencies: with all that they depend on, the C library included; nothing is configured.
 
     Raises:
         Unavailable: there are no such packages, or no mirror within reach.
     """
-    with _apt(suite, "deb") as (scratch, apt):
-        run([*apt, "download", *packages], cwd=scratch)
+    with apt(suite, architecture=architecture) as (scratch, command):
+        if dependencies:
+            wanted = ["-y", "--no-install-recommends", "--download-only", "install", *packages]
+            run([*command, *wanted], cwd=scratch)
+        else:
+            run([*command, "download", *packages], cwd=scratch)
         to.mkdir(parents=True, exist_ok=True)
-        for package in scratch.glob("*.deb"):
+        for package in scratch.glob("**/*.deb"):
             run(["dpkg", "-x", str(package), str(to)])
 
 
@@ -67,12 +77,12 @@ def source(packages: Sequence[str], suite: str, to: Path) -> None:
         Unavailable: there are no such packages, or no mirror within reach.
     """
     to.mkdir(parents=True, exist_ok=True)
-    with _apt(suite, "deb-src") as (_, apt):
-        run([*apt, "source", "--download-only", *packages], cwd=to)
+    with apt(suite, "deb-src") as (_, command):
+        run([*command, "source", "--download-only", *packages], cwd=to)
 
 
 @contextlib.contextmanager
-def _apt(suite: str, kind: str) -> Iterator[tuple[Path, list[str]]]:
+def apt(suite: str, kind: str = "deb", architecture: str = "") -> Iterator[tuple[Path, list[str]]]:
     """A folder of its own for a while, and apt-get with the package lists of a suite in it."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -84,6 +94,7 @@ def _apt(suite: str, kind: str) -> Iterator[tuple[Path, list[str]]]:
         settings = {
             "Dir::State::Lists": scratch / "lists",
             "Dir::State::status": scratch / "status",
+            "Dir::State::extended_states": scratch / "extended_states",
             "Dir::Cache": scratch,
             "Dir::Etc::sourcelist": scratch / "sources.list",
             "Dir::Etc::sourceparts": "/nonexistent",
@@ -92,9 +103,11 @@ def _apt(suite: str, kind: str) -> Iterator[tuple[Path, list[str]]]:
             "Acquire::Check-Valid-Until": "false",  # a mirror may lag behind
         }
         options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-        apt = ["apt-get", "-qq", *options]
-        run([*apt, "update"])
-        yield scratch, apt
+        if architecture:
+            options += ["-o", f"APT::Architecture={architecture}", "-o", f"APT::Architectures={architecture}"]
+        command = ["apt-get", "-qq", *options]
+        run([*command, "update"])
+        yield scratch, command
 
 
 def mirror() -> str:

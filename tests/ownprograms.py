@@ -9,17 +9,17 @@ Use::
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import ctypes
 import functools
 import os
 import platform
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+import targets
 
 from pyebpf.core.object import Object
 
@@ -30,15 +30,17 @@ _ARCH = {"x86_64": "x86", "aarch64": "arm64"}[platform.machine()]
 
 @functools.lru_cache(None)
 def _folder() -> Path:
-    folder = tempfile.mkdtemp(prefix="pyebpf-own-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+    folder = targets.folder() / "own"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @functools.lru_cache(None)
 def compiled(name: str) -> Path:
     """The object of ``tests/bpf/NAME.bpf.c``."""
     target = _folder() / f"{name}.bpf.o"
+    if target.exists():
+        return target
     subprocess.run(
         ["clang", "-target", "bpf", f"-D__TARGET_ARCH_{_ARCH}", "-g", "-O2", "-mcpu=v2", "-std=gnu11", "-Wall",
          "-Werror", "-Ivmlinux", "-Ibpf", f"-I/usr/include/{platform.machine()}-linux-gnu", "-c",
@@ -56,9 +58,10 @@ def opened(name: str, **options: str) -> Object:
 @functools.lru_cache(None)
 def target() -> tuple[str, ctypes.CDLL]:
     """The library ``tests/bpf/target.c``: its path, and itself, loaded into this process."""
-    path = str(_folder() / "target.so")
-    subprocess.run(["gcc", "-g", "-O2", "-fPIC", "-shared", "-o", path, str(FOLDER / "target.c")], check=True)
-    return path, ctypes.CDLL(path)
+    path = _folder() / "target.so"
+    if not path.exists():
+        subprocess.run(["gcc", "-g", "-O2", "-fPIC", "-shared", "-o", path, str(FOLDER / "target.c")], check=True)
+    return str(path), ctypes.CDLL(str(path))
 
 
 @contextlib.contextmanager

@@ -26,11 +26,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE)]
+sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE.parent / "vm")]
 
 import debian  # noqa: E402
 import places  # noqa: E402
 import probe  # noqa: E402
+import report as kernels  # noqa: E402 - of tests/vm
 import venvs  # noqa: E402
 from places import Place, Unavailable, Workshop  # noqa: E402
 
@@ -206,8 +207,8 @@ doctor`; `funccount` and `funclatency` on a C program that makes {calls} calls, 
 with arguments and results; a Go program, counted and its arguments shown; one connection, program and opened file,
 which `tcpconnect`, `execsnoop` and `opensnoop` must show once and right; all of this with `--json`; and the Python API.
 
-Run on {date}: pyebpf {version}, Linux {kernel}, {machine}. The wheel holds objects for arm64 too, which
-were not run here.
+Run on {date}: pyebpf {version}, Linux {kernel}, {machine}. What other kernels can do is told
+[kernel by kernel](#kernel-by-kernel).
 """
 
 
@@ -216,7 +217,7 @@ def report(results: Sequence[Result], wheel: Path) -> str:
         calls=probe.CALLS, date=datetime.date.today().isoformat(), version=wheel.name.split("-")[1],
         kernel=platform.release(), machine=platform.machine(),
     )  # fmt: skip
-    return head + "\n".join(table(results)) + "\n"
+    return head + "\n".join(table(results)) + "\n" + kernels.section(kernels.results())
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ Use (as root; the live tests judge every detail, this tells what a kernel has)::
     python tests/vm/family.py               # all
     python tests/vm/family.py tcp capable   # those whose name contains a word
     python tests/vm/family.py --best        # only by the hooks that would be chosen
+    python tests/vm/family.py --json FILE   # and keep the lines (matrix.py)
 
 A line says which hooks (1: the best ones), how long it took to attach and to detach (ms), how many events of ours it
 saw, and how many at least there were; then its notes, or why this kernel can't. Exit code 1: something is wrong: fewer
@@ -14,7 +15,9 @@ events, losses, or an error that isn't "this kernel can't", or one that the comm
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import json
 import os
 import platform
 import pty
@@ -251,6 +254,11 @@ LINES = (
 )  # fmt: skip
 
 
+# What one process does: others aren't looked at, as a busy machine makes more events than a buffer has room for
+BY_THE_ACTOR = {"opens", "stats", "lives", "kills", "binds", "syncs", "mounts", "shares", "threads"}
+NOBODY = 65534  # who asks, in a child of the actor's
+
+
 class Ways:
     """Lets a tool attach by other hooks than the best: way n takes the n-th set that this kernel has, or the last."""
 
@@ -281,10 +289,20 @@ def rows_of(report: Any) -> Iterable[Any]:
     return report.values() if isinstance(report, dict) else report
 
 
-def run(line: Line, stage: Stage) -> tuple[bool, str, str]:
-    """One line of the table: is it right, its numbers, its remarks."""
+class Judged(NamedTuple):
+    """What came of a line: is it right, its numbers, its remarks; and what the tool itself said."""
+
+    good: bool
+    numbers: str
+    remarks: str
+    said: Sequence[str] = ()
+
+
+def run(line: Line, stage: Stage) -> Judged:
+    """One line of the table."""
+    whose = {"pid": stage.actor.pid} if line.cause in BY_THE_ACTOR else {"uid": NOBODY} if line.cause == "asks" else {}
     begun = time.monotonic()
-    session = getattr(pyebpf, line.verb)(**line.options)
+    session = getattr(pyebpf, line.verb)(**line.options, **whose)
     attached = time.monotonic()
     try:
         least = getattr(stage, line.cause)()
@@ -304,10 +322,10 @@ def run(line: Line, stage: Stage) -> tuple[bool, str, str]:
     used = " ".join(getattr(session._events, "used", ()))
     numbers = f"{(attached - begun) * 1000:6.0f} {(closed - closing) * 1000:6.0f} {seen:5} {least:5}"
     remarks = [*(f"LOST {losses}" if losses else "",), *session.notes, f"[{used[:150]}]"]
-    return seen >= least and not losses, numbers, "; ".join(filter(None, remarks))
+    return Judged(seen >= least and not losses, numbers, "; ".join(filter(None, remarks)), session.notes)
 
 
-def refusal(line: Line, why: Unsupported) -> tuple[bool, str, str]:
+def refusal(line: Line, why: Unsupported) -> Judged:
     """What the command says to what this kernel can't."""
     options = [f"--{name.replace('_', '-')}" for name in line.options]
     done = subprocess.run(
@@ -315,17 +333,18 @@ def refusal(line: Line, why: Unsupported) -> tuple[bool, str, str]:
         timeout=DEADLINE, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     good = done.returncode == exits.UNSUPPORTED and len(done.stderr.splitlines()) <= 4
-    return good, "refused", f"exit code {done.returncode}: {' | '.join(done.stderr.splitlines())[:400] or why}"
+    said = done.stderr.splitlines() or [str(why)]
+    return Judged(good, "refused", f"exit code {done.returncode}: {' | '.join(said)[:400]}", said)
 
 
-def judged(line: Line, stage: Stage) -> tuple[bool, str, str]:
+def judged(line: Line, stage: Stage) -> Judged:
     signal.alarm(DEADLINE)
     try:
         return run(line, stage)
     except Unsupported as error:
         return refusal(line, error)
     except (Error, OSError, AssertionError, TimeoutError, KeyError, subprocess.SubprocessError) as error:
-        return False, "ERROR", f"{type(error).__name__}: {' | '.join(str(error).splitlines()[-6:])[:600]}"
+        return Judged(False, "ERROR", f"{type(error).__name__}: {' | '.join(str(error).splitlines()[-6:])[:600]}")
     finally:
         signal.alarm(0)
 
@@ -342,7 +361,12 @@ def late(*_: object) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    words = [word for word in arguments if not word.startswith("-")]
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--best", action="store_true")
+    parser.add_argument("--json")
+    options = parser.parse_args(arguments)
+    rows = []
     ways = Ways()
     kernel_events.choose = ways.choose
     signal.signal(signal.SIGALRM, late)
@@ -351,19 +375,24 @@ def main(arguments: Sequence[str]) -> int:
     print(f"{'TOOL':24} HOOKS {'ATTACH':>6} {'DETACH':>6} {'SEEN':>5} {'LEAST':>5}  REMARKS", flush=True)
     with staged() as stage:
         for line in LINES:
-            if words and not any(word in line.verb for word in words):
+            if options.words and not any(word in line.verb for word in options.words):
                 continue
             name = " ".join([line.verb, *line.options])[:24]
             way = most = 1
             while way <= most:
                 ways.begin(way)
-                good, numbers, remarks = judged(line, stage)
+                good, numbers, remarks, said = judged(line, stage)
                 wrong += not good
                 print(f"{name:24} {way:5} {numbers:25}  {'' if good else 'WRONG '}{remarks}", flush=True)
-                if "--best" not in arguments and numbers != "refused":
+                came = "wrong" if not good else "refused" if numbers == "refused" else "works"
+                rows.append({"tool": line.verb, "options": [*line.options], "way": way, "came": came,
+                             "said": [*said] if good else [remarks]})  # fmt: skip
+                if not options.best and numbers != "refused":
                     most = max(most, ways.most)
                 way += 1
     print(f"{wrong} wrong", flush=True)
+    if options.json:
+        Path(options.json).write_text(json.dumps({"kernel": platform.release(), "rows": rows}))
     return int(wrong > 0)
 
 
