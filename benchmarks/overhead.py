@@ -10,8 +10,6 @@ besides, a tracepoint's own work or a uprobe's trap, is not in it: benchmarks/ev
 
 from __future__ import annotations
 
-import os
-import struct
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,35 +21,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import causes
 import traffic
+from bench import Bench
+from results import Metric, Table
+from runtimes import run_time, statistics
 
 import pyebpf
-from pyebpf.core import bpf, libbpf
 
 TIMES = 997
-_ENABLE_STATS = 32  # BPF_ENABLE_STATS, include/uapi/linux/bpf.h
-_RUN_TIME_AT = 192  # run_time_ns and run_cnt of struct bpf_prog_info
 
 Action = Callable[[], None]
-
-
-@contextmanager
-def statistics() -> Iterator[None]:
-    """While it is entered, the kernel measures every program."""
-    fd = bpf.bpf(_ENABLE_STATS, struct.pack("<I", 0))
-    if fd < 0:
-        raise OSError(-fd, os.strerror(-fd))
-    try:
-        yield
-    finally:
-        os.close(fd)
-
-
-def run_time(fd: int) -> tuple[int, int]:
-    """How long a program ran, in ns, and how often."""
-    info = libbpf.ffi.new("char[]", 256)
-    bpf.bpf(bpf.OBJ_GET_INFO_BY_FD, struct.pack("<IIQ", fd, 256, libbpf.address(info)))
-    time, count = struct.unpack_from("<QQ", libbpf.ffi.buffer(info), _RUN_TIME_AT)
-    return time, count
 
 
 def loaded(session: Any) -> list[Any]:
@@ -106,11 +84,11 @@ def cause(tool: str) -> Any:
     return table[tool]() if tool in table else connections() if tool.startswith("tcp") else None
 
 
-def measure(tool: str) -> str:
-    """One row of the table."""
+def run_times(tool: str) -> tuple[str, float, float] | None:
+    """What makes the tool's events, how many ns its programs run for one of it, and how often."""
     made = cause(tool)
     if made is None:
-        return f"| {tool} | not measured | | |"
+        return None
     with made as (what, times, act), getattr(pyebpf, tool)() as session:
         programs = loaded(session)
         act()  # warm
@@ -119,18 +97,39 @@ def measure(tool: str) -> str:
         after = [run_time(program.fd) for program in programs]
     time = sum(late[0] - early[0] for late, early in zip(after, before))
     runs = sum(late[1] - early[1] for late, early in zip(after, before))
-    return f"| {tool} | {what} | {time / times:,.0f} ns | {runs / times:.1f} |"
+    return what, time / times, runs / times
 
 
-def main() -> None:
-    tools = sys.argv[1:] or [
+def tools() -> list[str]:
+    return [
         name for name in pyebpf.__all__
         if name.startswith("tcp") or name.endswith("snoop") or name in ("capable", "filelife", "gethostlatency")
     ]  # fmt: skip
+
+
+def measure(bench: Bench) -> list[Table]:
+    """As a section of RESULTS.md. No peer takes part: their programs can't be told from outside."""
+    table = Table(
+        "What the event tools' programs run for",
+        [Metric("ns an action", plain=True), Metric("runs an action", 1, plain=True)],
+        "By the kernel's own count. What an event costs besides (a tracepoint's work, a uprobe's trap) isn't in it.",
+    )
+    with statistics():
+        for _ in range(min(bench.rounds, 3)):
+            for tool in tools():
+                found = run_times(tool)
+                if found:
+                    table.add(f"{tool}: {found[0]}", bench.contestants[0].name, *found[1:])
+    return [table]
+
+
+def main() -> None:
     print("| tool | action | its programs run for | times |\n|---|---|---|---|")
     with statistics():
-        for tool in tools:
-            print(measure(tool), flush=True)
+        for tool in sys.argv[1:] or tools():
+            found = run_times(tool)
+            said = f"{found[0]} | {found[1]:,.0f} ns | {found[2]:.1f}" if found else "not measured | |"
+            print(f"| {tool} | {said} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Why pyebpf isn't first in a row, said from what was measured.
+
+A page prints one of these only beside a row in which pyebpf is in fact behind. ``{section/what/who/metric}`` stands for
+a value of the same run; of `who` and `metric` the beginning suffices.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import NamedTuple
+
+FLOOR = "an empty program"
+
+
+class Explanation(NamedTuple):
+    """Attributes:
+    section, what, metric: of the rows, as patterns with * and ?.
+    text: with values of the run in braces.
+    """
+
+    section: str
+    what: str
+    metric: str
+    text: str
+
+
+EXPLANATIONS = (
+    Explanation(
+        "hits", "[lc]a[tl][el]*", "ns a call",
+        "The physics of not touching the stack. pyebpf probes the return instruction, which the kernel"
+        " single-steps: an empty"
+        " program there takes {hits/an empty program/at a return instruction/ns} ns, at the entry"
+        " {hits/an empty program/at the entry/ns} ns, at the kernel's return probe"
+        " {hits/an empty program/at the return, by/ns} ns. The peers use that one, which replaces the return"
+        " address on the"
+        " stack: it ends Go programs, and C++ ones that throw through it. `--allow-uretprobe` uses it too"
+        " ({hits/latency histogram/pyebpf --allow/ns} ns). A single step is dear on virtual machines: each takes"
+        " two exits to"
+        " the host.",
+    ),
+    Explanation(
+        "growth.1", "latency histogram*", "ns a call",
+        "As in the table of the cost of a call: the single step of the return instruction. `--allow-uretprobe`"
+        " beside it.",
+    ),
+    Explanation(
+        "hits", "trace", "ns a call",
+        "Not the program: pyebpf's runs for {hits.1/trace/pyebpf 0/ns} ns of it (bpftrace 0.23:"
+        " {hits.1/trace/bpftrace 0.23/ns}, 0.27: {hits.1/trace/bpftrace 0.27/ns}), the trap takes"
+        " {hits/an empty program/at the entry/ns} with every tool. The rest is the reader's, in Python, which takes"
+        " the"
+        " records from another CPU while they come, and is woken until it knows that many come. In exchange every"
+        " call is"
+        " is shown, or said to be lost: see the section on records.",
+    ),
+    Explanation(
+        "hits", "*", "ns a call",
+        "pyebpf's programs run for {hits.1/count/pyebpf 0/ns} ns a count, {hits.1/stack/pyebpf 0/ns} ns a stack"
+        " (bpftrace 0.27:"
+        " {hits.1/count/bpftrace 0.27/ns} and {hits.1/stack/bpftrace 0.27/ns}); the trap takes"
+        " {hits/an empty program/at the entry/ns} with every tool.",
+    ),
+    Explanation(
+        "hits.1", "*", "ns a call",
+        "pyebpf's programs are compiled before, for every target: function, process, nesting and goroutine are"
+        " decided at run"
+        " time, and each entry is accounted for. bpftrace's are compiled on the host for the one question.",
+    ),
+    Explanation(
+        "start*", "*", "peak memory*",
+        "A Python that does nothing takes {sizes.1/Python alone/Python/peak} MB; libbpf-tools are C programs of 0.4"
+        " MB. The rest"
+        " is pyebpf's modules and libbpf's reading of the object.",
+    ),
+    Explanation(
+        "start*", "*", "*",
+        "libbpf-tools are C programs. A Python that does nothing takes {sizes.1/Python alone/Python/ms} ms and"
+        " {sizes.1/Python alone/Python/CPU} ms of CPU to begin and end; one that imports the modules of opensnoop"
+        " {sizes.1/opensnoop's modules/pyebpf 0/ms} and {sizes.1/opensnoop's modules/pyebpf 0/CPU} ms. What is left"
+        " of the row"
+        " is the work itself: reading the object, the kernel's check of its programs, attaching, the first line.",
+    ),
+    Explanation(
+        "attaching", "*", "peak memory*",
+        "Python alone takes {sizes.1/Python alone/Python/peak} MB; each function has a name, a site and a row in"
+        " Python.",
+    ),
+    Explanation(
+        "attaching", "*", "*",
+        "The kernel places and removes a breakpoint for each function in each process, with every tool alike; the"
+        " rest is the"
+        " start ({starting/funccount/pyebpf 0/start} ms), and reading and proving each function's first instruction.",
+    ),
+    Explanation(
+        "symbols", "*", "*",
+        "`pyebpf list` shows what would be traced: of each function it decodes the first instructions, in Python,"
+        " to prove"
+        " where a probe may stand, and it shows sizes, addresses, languages and demangled names. bpftrace lists names."
+        " Attaching, below, decodes what it probes only.",
+    ),
+    Explanation(
+        "symbols.1", "*", "*",
+        "The tables of symbols are searched in Python; Python alone takes {sizes.1/Python alone/Python/CPU} ms of"
+        " CPU and"
+        " {sizes.1/Python alone/Python/peak} MB. What is found is decoded before it is probed, which bpftrace 0.17"
+        " doesn't.",
+    ),
+    Explanation(
+        "delivery.1", "ex[ei]*", "ns added",
+        "pyebpf's program itself takes about 2 µs; the rest is its reader, which is woken for each program and runs"
+        " on a CPU"
+        " that the loop wants. A reader in Python takes longer for a line than one in C.",
+    ),
+    Explanation(
+        "delivery.1", "killsnoop", "ns added",
+        "Of a signal its programs run for {overhead/killsnoop: kill/pyebpf/ns} ns; the rest is the tracepoints' own"
+        " work and"
+        " the reader's, which is woken until it knows that many come.",
+    ),
+    Explanation(
+        "delivery.1", "tcptop", "ns added",
+        "Of a short connection its programs run for {overhead/tcptop: short connection/pyebpf/ns} ns in"
+        " {overhead/tcptop: short connection/pyebpf/runs} runs; the rest is the tracepoints' own work, with every"
+        " tool.",
+    ),
+    Explanation(
+        "delivery*", "*", "CPU*",
+        "A line is made in Python, in batches; libbpf-tools' are made by printf. Where they take less CPU they also"
+        " show less.",
+    ),
+    Explanation(
+        "delivery*", "*", "peak memory*",
+        "Python alone takes {sizes.1/Python alone/Python/peak} MB, and pyebpf's buffers are larger, so that less is"
+        " lost.",
+    ),
+    Explanation(
+        "delivery*", "*", "events a second",
+        "The loop is the slower, the more of its events are copied and shown: compare the column of those shown.",
+    ),
+    Explanation(
+        "sizes", "installed", "*",
+        "libbpf-tools' programs share one library of 0.4 MB; pyebpf brings 40 tools, its library for Python,"
+        " readers of Go's,"
+        " C's, C++'s and Rust's tables, and its binding.",
+    ),
+    Explanation(
+        "sizes*", "*", "*",
+        "A Python that does nothing takes {sizes.1/Python alone/Python/ms} ms, {sizes.1/Python alone/Python/CPU} ms"
+        " of CPU and"
+        " {sizes.1/Python alone/Python/peak} MB; the others are C and C++ programs.",
+    ),
+    Explanation(
+        "growth", "* a second", "CPU*",
+        "Compare the column of those shown. A line is made in Python, in batches of up to 1024 records; at low"
+        " rates the reader"
+        " is woken for each.",
+    ),
+    Explanation(
+        "growth.2", "*", "different*",
+        "A map has a size from the start: pyebpf's holds 16,384 values or stacks, bpftrace's 4,096 unless told"
+        " otherwise, as"
+        " here. What finds no place is counted, and said at the end: a report never looks complete when it isn't.",
+    ),
+    Explanation(
+        "growth.2", "*", "peak memory*",
+        "pyebpf's maps have a fixed size from the start; the values and stacks are read into Python to be sorted"
+        " and named.",
+    ),
+    Explanation(
+        "growth.2", "*", "CPU*",
+        "Naming the frames of a stack and sorting is done in Python; Python alone takes"
+        " {sizes.1/Python alone/Python/CPU} ms.",
+    ),
+    Explanation(
+        "growth*", "*", "ns a call",
+        "The same program for every question is interpreted in the kernel: {hits.1/count/pyebpf 0/ns} ns of a count,"
+        " {hits.1/stack/pyebpf 0/ns} ns of a stack.",
+    ),
+)
+
+
+def explained(section: str, what: str, metric: str) -> str | None:
+    """The first that fits; None: there is none yet."""
+    for one in EXPLANATIONS:
+        pairs = ((section, one.section), (what, one.what), (metric, one.metric))
+        if all(fnmatch.fnmatchcase(text, pattern) for text, pattern in pairs):
+            return one.text
+    return None
