@@ -40,7 +40,7 @@ os.execv(sys.executable, [sys.executable, "-m", "pyebpf", *sys.argv[1:]])
 
 def eventually(what: str, check: Callable[[], Any]) -> Any:
     """What `check` returns once it is true."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + targets.DEADLINE
     while not (found := check()):
         assert time.monotonic() < deadline, f"never: {what}"
         time.sleep(0.02)
@@ -91,7 +91,8 @@ class Agent:
         return line
 
     def get(self, path: str, accept: str = "") -> bytes:
-        with urlopen(Request(f"http://{self.address}{path}", headers={"Accept": accept}), timeout=30) as answer:
+        request = Request(f"http://{self.address}{path}", headers={"Accept": accept})
+        with urlopen(request, timeout=targets.DEADLINE) as answer:
             body: bytes = answer.read()
         return body
 
@@ -126,7 +127,7 @@ class Agent:
 
     def end(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(30) == 0
+        assert self.process.wait(targets.DEADLINE) == 0
         self._reader.join()
         assert self.lines[-1]["msg"] == "ended"
 
@@ -436,8 +437,9 @@ def test_port_in_use(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         config.write_text(f'listen = "127.0.0.1:{port}"\n[[trace]]\nname = "a"\ntool = "opensnoop"\n')
         done = subprocess.run(
-            [sys.executable, "-m", "pyebpf", "export", str(config)], capture_output=True, text=True, timeout=60
-        )
+            [sys.executable, "-m", "pyebpf", "export", str(config)], capture_output=True, text=True,
+            timeout=targets.DEADLINE,
+        )  # fmt: skip
     assert done.returncode == 1
     assert f"can't listen on 127.0.0.1:{port}: the port is in use by process {os.getpid()}" in done.stderr
     assert "hint: stop that program, or choose another port" in done.stderr
@@ -462,7 +464,7 @@ def test_nothing_stays(start: Callable[..., Agent], tmp_path: Path, number: sign
                 held[{"prog": "programs", "map": "maps", "link": "links"}[kind]].add(int(one))
         assert all(held.values())
         agent.process.send_signal(number)
-        assert agent.process.wait(30) == (-9 if number == signal.SIGKILL else 0)
+        assert agent.process.wait(targets.DEADLINE) == (-9 if number == signal.SIGKILL else 0)
 
         def gone() -> bool:
             there = targets.bpf_ids()
@@ -483,7 +485,7 @@ def test_http(start: Callable[..., Agent], tmp_path: Path) -> None:
     with pytest.raises(HTTPError, match="404"):
         agent.get("/")
     with pytest.raises(HTTPError, match="405"):
-        urlopen(Request(f"http://{agent.address}/metrics", data=b"x"), timeout=30)
+        urlopen(Request(f"http://{agent.address}/metrics", data=b"x"), timeout=targets.DEADLINE)
     host, port = agent.address.rsplit(":", 1)
     for request, status in (
         (b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 20000, b"431"),
@@ -492,12 +494,12 @@ def test_http(start: Callable[..., Agent], tmp_path: Path) -> None:
         (b"HEAD /healthz HTTP/1.1\r\n\r\n", b"200"),
         (b"HEAD /metrics HTTP/1.1\r\nAccept: application/openmetrics-text;version=\x00\xff;q=x\r\n\r\n", b"200"),
     ):
-        with socket.create_connection((host, int(port)), timeout=30) as client:
+        with socket.create_connection((host, int(port)), timeout=targets.DEADLINE) as client:
             client.sendall(request)
             answer = client.makefile("rb").read()
             assert answer.split(b" ")[1] == status
             assert request[:4] != b"HEAD" or answer.endswith(b"\r\n\r\n")
-    silent = [socket.create_connection((host, int(port)), timeout=30) for _ in range(100)]
+    silent = [socket.create_connection((host, int(port)), timeout=targets.DEADLINE) for _ in range(100)]
     for number, client in enumerate(silent):
         client.sendall(b"GET /metr"[: number % 9])
     bodies: list[bytes] = []

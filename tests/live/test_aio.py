@@ -22,7 +22,7 @@ from pyebpf.tools.funccount import Counts
 
 LIBC = ctypes.CDLL(None)
 HERE: dict[str, Any] = {"pid": os.getpid()}
-DEADLINE = 60.0
+DEADLINE = targets.DEADLINE
 
 
 def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

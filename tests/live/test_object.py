@@ -11,6 +11,7 @@ import threading
 
 import ownprograms
 import pytest
+import targets
 
 from pyebpf.core import kernel
 from pyebpf.core.attached import Link
@@ -259,7 +260,7 @@ def test_closed_from_another_thread() -> None:
         for closer in closers:
             closer.start()
         for one in (*closers, thread):
-            one.join(20)
+            one.join(targets.DEADLINE)
             assert not one.is_alive()
         assert ends == [[]]
         with pytest.raises(StateError, match="closed"):

@@ -30,7 +30,7 @@ from pyebpf.tools.lifetime import Lifetime
 from pyebpf.tools.stream import Stream
 
 LIBC = ctypes.CDLL(None)
-DEADLINE = 60.0
+DEADLINE = targets.DEADLINE
 HERE: dict[str, Any] = {"pid": os.getpid()}
 OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "argdist": (("c:labs",), {"histograms": ["arg0"], "counts": ["arg0"], **HERE}),

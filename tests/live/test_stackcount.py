@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import subprocess
+from pathlib import Path
+
 import targets
 
 import pyebpf
@@ -22,8 +27,8 @@ def test_every_caller_is_named() -> None:
             paths = session.snapshot()
             assert session.losses.lost == 0
     found = by_names(paths)
-    (start,) = {names[-1] for names in found}
-    assert found == {("recurse",) * depth + ("main", start): 3 for depth in range(1, 8)}
+    (start,) = {names[names.index("main") :] for names in found}  # what the C library called it from
+    assert found == {("recurse",) * depth + start: 3 for depth in range(1, 8)}
     assert paths.calls == 21 and {(path.pid, path.comm) for path in paths} == {(0, b"")}
 
 
@@ -100,3 +105,22 @@ def test_no_stack_takes_the_place_of_another() -> None:
         expected[("left", *turns)] = 1 + number % 3
     found = {names[1 : names.index("main")][::-1]: calls for names, calls in by_names(paths).items()}
     assert found == expected
+
+
+def test_a_program_on_an_overlay_that_ended(tmp_path: Path) -> None:
+    """Where /proc/PID/maps tells another device than stat, only the living process says which file it is."""
+    with contextlib.ExitStack() as stack:
+        subprocess.run(["mount", "-t", "tmpfs", "none", str(tmp_path)], check=True)
+        stack.callback(subprocess.run, ["umount", "-l", str(tmp_path)], check=True)
+        for name in ("lower", "upper", "work", "merged"):
+            (tmp_path / name).mkdir()
+        options = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
+        subprocess.run(["mount", "-t", "overlay", "none", "-o", options, str(tmp_path / "merged")], check=True)
+        stack.callback(subprocess.run, ["umount", "-l", str(tmp_path / "merged")], check=True)
+        program = tmp_path / "merged" / "calls"
+        shutil.copy(targets.compiled("calls.c", "-fno-omit-frame-pointer"), program)
+        with targets.run(program, "-n", "3", "recurse") as target:
+            with pyebpf.stacks(f"{program}:recurse", pid=target.pid) as session:
+                target.go()
+                names = set(by_names(session.snapshot()))
+    assert {path[: path.index("main")] for path in names} == {("recurse",) * depth for depth in range(1, 8)}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import targets
 import tracing
 import traffic
 
@@ -28,7 +29,7 @@ from pyebpf.tools.tcp.tcpstates import Change, tcpstates
 from pyebpf.tools.tcp.tcpsubnet import SubnetBytes, tcpsubnet
 from pyebpf.tools.tcp.tcptop import Traffic, tcptop
 
-DEADLINE = 30.0
+DEADLINE = targets.DEADLINE
 NOTHING_LOST = EventLosses()
 # Where a server listens, where the client connects, and what is on the wire.
 HOSTS = pytest.mark.parametrize(
