@@ -6,6 +6,12 @@
 # make docs      build/site, the documentation as a site
 # make hosts     docs/support.md: what works on which hosts, tried on all of them that can be had (15 minutes, root)
 # make libbpf-wheel  build/libbpf/*.whl: libbpf itself, for hosts where nothing may be installed
+# make test-kernels  the live tests and every tool under other kernels, in QEMU; docs/support.md (hours)
+# make torture   docs/torture.md: what traced programs and the tracer survive, counted (root, an hour)
+# make accounting  docs/accounting.md: delivered + lost = made, for every tool (root)
+# make fuzz      fuzzes each reader of untrusted input for a minute (20 minutes)
+# make soak      every tool and the agent under load for an hour each: memory, descriptors (root, two hours)
+# make bench     benchmarks/RESULTS.md: measured beside bpftrace, libbpf-tools and bcc (root, a quiet machine)
 # make examples  compiles examples/, leaving out the languages whose compiler is not here
 # make lint      ruff and mypy
 # make clean     removes what the others made
@@ -17,12 +23,13 @@ export PYTHON
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: build demo test wheel docs hosts libbpf-wheel examples lint clean FORCE
+.PHONY: build demo test wheel docs hosts libbpf-wheel test-kernels torture accounting fuzz soak bench examples lint clean \
+	FORCE
 
 BUILD_TOOLS = 'setuptools>=77' wheel 'cffi>=2.0'
 LINT_TOOLS = ruff mypy
 TEST_TOOLS = pytest hypothesis iced-x86 mypy 'setuptools>=77' wheel pyte prometheus_client opentelemetry-sdk \
-	opentelemetry-exporter-otlp-proto-http
+	opentelemetry-exporter-otlp-proto-http 'atheris==2.3.0; python_version == "3.11" and implementation_name == "cpython"'
 DOCS_TOOLS = mkdocs-material mkdocstrings-python ruff
 
 PIP = -m pip --disable-pip-version-check --quiet
@@ -120,6 +127,27 @@ hosts: build/.deps-hosts .venv-test/.installed
 	build/venv/bin/python .ci/libbpf/build.py build/libbpf
 	CC=musl-gcc build/venv/bin/python .ci/libbpf/build.py build/libbpf
 	.venv-test/bin/python tests/hosts/run.py dist/*.whl build/libbpf/*.whl
+
+# --- proofs: long runs that write what they found into docs/ ---------------------------------------------------------
+test-kernels: build/.deps-test .venv-test/.installed
+	.venv-test/bin/python tests/vm/matrix.py
+	.venv-test/bin/python tests/vm/report.py
+
+torture: build/.deps-test .venv-test/.installed
+	.venv-test/bin/python tests/torture/run.py --write docs/torture.md
+
+accounting: build/.deps-test .venv-test/.installed
+	.venv-test/bin/python tests/accounting/run.py --write docs/accounting.md
+
+fuzz: .venv-test/.installed
+	.venv-test/bin/python tests/fuzz/run.py --seconds 60 --jobs 2
+
+soak: build/.deps-test .venv-test/.installed
+	.venv-test/bin/python benchmarks/soak.py --minutes 60 --write
+
+# BENCH="--quick --only starting" for a part of it
+bench: build
+	.venv/bin/python benchmarks/run.py $(BENCH)
 
 # --- examples --------------------------------------------------------------------------------------------------------
 examples:
