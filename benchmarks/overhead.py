@@ -3,7 +3,7 @@
 """What each tool for TCP and the system costs in the kernel: the time its programs run for one action.
 
 The kernel measures (bpf(2), BPF_ENABLE_STATS), so whatever else the machine does hardly matters. What an event costs
-besides, a tracepoint's own work or a uprobe's trap, is not in it: benchmarks/events.py measures that from outside.
+besides, a tracepoint's own work or a uprobe's trap, is not in it: snooping.py measures that from outside.
 
     python benchmarks/overhead.py [TOOL...]
 """
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import causes
 import traffic

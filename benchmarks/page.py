@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import written
 from explanations import explained
 from results import Metric, Row, Table
 
@@ -48,13 +49,13 @@ class Page:
 
     def _summary(self) -> Iterator[str]:
         columns = (_FIRST, _LEVEL, _BEHIND, "of them unexplained")
-        yield f"| section | compared | {' | '.join(columns)} |"
-        yield "|---" * (len(columns) + 2) + "|"
+        lines = []
         for name, section in self._kept["sections"].items():
             counts = self._standing[name]
             cells = [str(counts.get(column, 0)) for column in columns]
             total = sum(counts.get(column, 0) for column in columns[:3])
-            yield f"| [{section['title']}](#{_anchor(section['title'])}) | {total} | {' | '.join(cells)} |"
+            lines.append((f"[{section['title']}](#{_anchor(section['title'])})", str(total), *cells))
+        yield from written.table(("section", "compared", *columns), lines)
 
     def _section(self, name: str, section: Mapping[str, Any]) -> Iterator[str]:
         self._standing[name] = {}
@@ -73,8 +74,7 @@ class Page:
         header = ["", ""]
         for metric, ratio in zip(table.metrics, compared):
             header += [metric.name, "÷"] if ratio else [metric.name]
-        yield f"| {' | '.join(header)} |"
-        yield "|---" * len(header) + "|"
+        lines = []
         for what in table.things():
             rows = table.of(what)
             ours = next((who for who, row in rows.items() if who.startswith("pyebpf") and row.values), "")
@@ -86,7 +86,8 @@ class Page:
                     cells.append(_spread(row, metric))
                     if not metric.plain:
                         cells.append(self._ratio(section, key, table, what, who, ours, metric))
-                yield f"| {' | '.join(cells)} |"
+                lines.append(cells)
+        yield from written.table(header, lines)
         refused = [(what, who, row.said) for (what, who), row in table.rows.items() if row.said]
         for number, note in enumerate(self._notes, 1):
             yield f"\n<a id=\"{_anchor(key)}-{number}\"></a>[{number}] {note}"

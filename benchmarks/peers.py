@@ -20,11 +20,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from contestants import Contestant, version
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-
 import debian
+from contestants import Contestant, version
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyebpf-bench"
 _CLONE_NEWNS = 0x20000

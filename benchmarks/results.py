@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import written
 from processes import Failed
 
 
@@ -132,12 +133,9 @@ def take_turns(table: Table, turns: Sequence[Turn], rounds: int, warm: bool = Fa
 
 def machine() -> dict[str, str]:
     """What the results depend on besides the tools."""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "?")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
     return {
-        "processor": f"{model}, {os.cpu_count()} CPUs",
-        "memory": f"{memory:,} MB",
+        "processor": f"{written.processor()}, {os.cpu_count()} CPUs",
+        "memory": f"{written.memory() >> 20:,} MB",
         "kernel": f"Linux {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
     }

@@ -12,13 +12,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import page
-import peers
-import results
-from bench import Bench
-from processes import Programs
-
 HERE = Path(__file__).resolve().parent
+sys.path.insert(1, str(HERE.parent / "tests"))
+
+import page  # noqa: E402
+import peers  # noqa: E402
+import results  # noqa: E402
+from bench import Bench  # noqa: E402
+from processes import Programs  # noqa: E402
+
 _TITLES = {  # of the modules that measure
     "starting": "Starting and ending",
     "attaching": "Attaching and detaching",

@@ -15,11 +15,9 @@ Debian's prometheus). Exit code 1 if something grew, failed, or stayed behind.
 from __future__ import annotations
 
 import argparse
-import datetime
 import fcntl
 import json
 import os
-import platform
 import re
 import selectors
 import signal
@@ -29,13 +27,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import soak_agent
-import soak_load
-from soak_watch import TOP, Verdict, Watched, ids_of, kernel_memory, until_gone
+TOP = Path(__file__).resolve().parents[1]
+sys.path.insert(1, str(TOP / "tests"))
+
+import soak_agent  # noqa: E402
+import soak_load  # noqa: E402
+import targets  # noqa: E402
+import written  # noqa: E402
+from soak_watch import Verdict, Watched, kernel_memory  # noqa: E402
 
 PAGE = TOP / "docs" / "overhead.md"
 BEGIN, END = "<!-- soak: written by benchmarks/soak.py --write -->", "<!-- end of soak -->"
@@ -144,7 +146,7 @@ class Tool:
 
     def ask(self) -> None:
         """Tells it to end."""
-        self._held = ids_of(self.process.pid) if self.process.poll() is None else {}
+        self._held = targets.held_bpf(self.process.pid) if self.process.poll() is None else {}
         if self.process.poll() is not None:
             self._faults.append("ended by itself")
         self.process.send_signal(signal.SIGINT)
@@ -157,7 +159,7 @@ class Tool:
         self._errors.close()
         if code or not self.began:
             self._faults.append(f"exit code {code}: {said.strip()[-200:]}")
-        if left := until_gone(self._held) if self._held else 0:
+        if left := targets.bpf_left(self._held) if self._held else 0:
             self._faults.append(f"{left} eBPF objects left")
         return Result(
             self.name, 0, None, self.watched.cpu() if self.watched.samples else 0.0,
@@ -211,22 +213,6 @@ def soak(names: Sequence[str], minutes: float, pyebpf: Sequence[str]) -> tuple[l
     return results, more
 
 
-def machine() -> str:
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return (
-        f"{os.cpu_count()} CPUs ({models[0].partition(': ')[2] if models else platform.machine()}), "
-        f"Linux {platform.release()}, Python {platform.python_version()}, pyebpf {version('pyebpf-toolkit')}, "
-        f"{datetime.date.today():%Y-%m-%d}"
-    )
-
-
-def table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Markdown that is also readable as it is."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ["| " + " | ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
-
-
 def block(document: dict[str, Any], tools: str, agent: str) -> str:
     """What stands in docs/overhead.md."""
     memory = document["kernel_kib"].items()
@@ -271,9 +257,10 @@ def main() -> int:
         parser.error(f"no such tool: {', '.join(sorted(unknown))}")
     pyebpf = arguments.pyebpf.split()
     tools = [name for name in chosen if name != "export"]
-    document: dict[str, Any] = {"machine": machine(), "minutes": arguments.minutes, "kernel_kib": {}, "tools": []}
+    machine = written.made_on()
+    document: dict[str, Any] = {"machine": machine, "minutes": arguments.minutes, "kernel_kib": {}, "tools": []}
     good, shown, agent = True, "", ""
-    rows = [COLUMNS]
+    rows: list[tuple[str, ...]] = []
     for at in range(0, len(tools), arguments.at_once):
         results, more = soak(tools[at : at + arguments.at_once], arguments.minutes, pyebpf)
         rows += [result.cells() for result in results]
@@ -283,11 +270,12 @@ def main() -> int:
         for fault in more["load_faults"]:
             print(f"load: {fault}", file=sys.stderr)
     if tools:
-        shown = table(rows)
+        shown = "\n".join(written.table(COLUMNS, rows, align=True))
         print(shown, flush=True)
     if "export" in chosen:
         report, watched = soak_agent.run(arguments.minutes, pyebpf, arguments.port)
-        agent = table([("what", "", "seen"), *((what, "ok" if fine else "BAD", value) for what, value, fine in report)])
+        seen = [(what, "ok" if fine else "BAD", value) for what, value, fine in report]
+        agent = "\n".join(written.table(("what", "", "seen"), seen, align=True))
         print(agent, flush=True)
         document["export"] = {
             "report": [[what, value, fine] for what, value, fine in report],

@@ -22,8 +22,10 @@ from typing import Any
 from urllib.parse import quote
 from urllib.request import urlopen
 
-from soak_watch import TOP, Watched, ids_of, until_gone
+import targets
+from soak_watch import Watched
 
+TOP = Path(__file__).resolve().parents[1]
 RATE, FAST_RATE = 1000, 1_000_000  # calls a second
 ROUND = 10.0  # seconds until steady and sudden are restarted
 MAX_RATE, COOLDOWN = 100_000, 10
@@ -172,7 +174,7 @@ def run(minutes: float, pyebpf: list[str], port: int) -> tuple[list[tuple[str, s
                 if hasattr(caller, "process") and caller.process.poll() is None:
                     caller.process.kill()
             prometheus.stop()
-            held = ids_of(agent.pid)
+            held = targets.held_bpf(agent.pid)
             agent.send_signal(signal.SIGTERM)
             code = agent.wait(60)
             log.close()
@@ -180,7 +182,7 @@ def run(minutes: float, pyebpf: list[str], port: int) -> tuple[list[tuple[str, s
         report.append(("exit code of the agent", str(code), code == 0))
         faults = [line["msg"] for line in lines if line["level"] == "error"]
         report.append(("errors in its log", str(faults[:3] or "none"), not faults))
-        left = until_gone(held)
+        left = targets.bpf_left(held)
         of = sum(map(len, held.values()))
         report.append(("eBPF programs, maps, links left", f"{left} of {of}", left == 0 and of > 0))
         if events.exists():

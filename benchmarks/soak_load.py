@@ -17,13 +17,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-TOP = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TOP / "tests"))
+import causes
+import privileges
+import targets
+import traffic
 
-import causes  # noqa: E402
-import privileges  # noqa: E402
-import targets  # noqa: E402
-import traffic  # noqa: E402
+TOP = Path(__file__).resolve().parents[1]
 
 CALLS = 5_000  # a second, of a function that all function tools look at
 # Microseconds between two: 2000 files, statuses, signals and messages a second, 25 programs, 200 connections

@@ -6,16 +6,10 @@ from __future__ import annotations
 import os
 import re
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
-
-TOP = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TOP / "tests"))
-
-import targets  # noqa: E402
 
 # Of the time is not judged, and at least so many seconds, but half of it: pages are touched, tables and caches fill
 SETTLING, LEAST_SETTLING = 0.1, 20.0
@@ -136,26 +130,3 @@ def _fields(path: Path) -> dict[str, int]:
     """Of a file of lines "Name: 123 kB"; those that aren't numbers are left out."""
     found = re.findall(r"^(\w+):\s+(\d+)(?: kB)?$", path.read_text(), re.MULTILINE)
     return {name: int(number) for name, number in found}
-
-
-def ids_of(pid: int) -> dict[str, set[int]]:
-    """The eBPF objects that a process has open."""
-    ids: dict[str, set[int]] = {"programs": set(), "maps": set(), "links": set()}
-    for info in Path(f"/proc/{pid}/fdinfo").iterdir():
-        try:
-            text = info.read_text()
-        except OSError:  # closed since
-            continue
-        for kind, number in re.findall(r"^(prog|map|link)_id:\s*(\d+)$", text, re.MULTILINE):
-            ids[{"prog": "programs", "map": "maps", "link": "links"}[kind]].add(int(number))
-    return ids
-
-
-def until_gone(held: dict[str, set[int]]) -> int:
-    """How many of these objects stay in the kernel, which frees them a moment after the last descriptor."""
-    deadline = time.monotonic() + 10
-    while True:
-        left = sum(len(ids & held[kind]) for kind, ids in targets.bpf_ids().items())
-        if not left or time.monotonic() > deadline:
-            return left
-        time.sleep(0.1)

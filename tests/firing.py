@@ -3,7 +3,7 @@
 
 Use::
 
-    with firing.retransmits(net.inode) as fired:
+    with firing.runs("on_retransmit", net.inode) as fired:
         ...
         assert len(events) == fired() == net.counters()["Tcp"]["RetransSegs"]
 
@@ -31,15 +31,15 @@ _TRACEPOINT, _ATTR_SIZE, _CLOEXEC = 2, 64, 8  # include/uapi/linux/perf_event.h
 
 
 @contextmanager
-def retransmits(netns: int) -> Iterator[Callable[[], int]]:
-    """Counts runs for segments that are sent again in a network namespace, by its inode number."""
-    with ownprograms.opened("firing") as program:
-        assert program.rodata is not None
-        program.rodata["netns"] = netns
-        program.load()
-        program.programs["on_retransmit"].attach()
-        assert program.bss is not None
-        bss = program.bss
+def runs(program: str, netns: int) -> Iterator[Callable[[], int]]:
+    """Counts runs of one of tests/bpf/firing.bpf.c's programs for a network namespace, by its inode number."""
+    with ownprograms.opened("firing") as obj:
+        assert obj.rodata is not None
+        obj.rodata["netns"] = netns
+        obj.load()
+        obj.programs[program].attach()
+        assert obj.bss is not None
+        bss = obj.bss
         yield lambda: int(bss["fired"])
 
 

@@ -39,13 +39,11 @@ def _folder() -> Path:
 def compiled(name: str) -> Path:
     """The object of ``tests/bpf/NAME.bpf.c``."""
     target = _folder() / f"{name}.bpf.o"
-    if target.exists():
-        return target
-    subprocess.run(
+    targets.build(
         ["clang", "-target", "bpf", f"-D__TARGET_ARCH_{_ARCH}", "-g", "-O2", "-mcpu=v2", "-std=gnu11", "-Wall",
          "-Werror", "-Ivmlinux", "-Ibpf", f"-I/usr/include/{platform.machine()}-linux-gnu", "-c",
          str(FOLDER / f"{name}.bpf.c"), "-o", str(target)],
-        cwd=ROOT, check=True,
+        target, ROOT,
     )  # fmt: skip
     return target
 
@@ -59,8 +57,7 @@ def opened(name: str, **options: str) -> Object:
 def target() -> tuple[str, ctypes.CDLL]:
     """The library ``tests/bpf/target.c``: its path, and itself, loaded into this process."""
     path = _folder() / "target.so"
-    if not path.exists():
-        subprocess.run(["gcc", "-g", "-O2", "-fPIC", "-shared", "-o", path, str(FOLDER / "target.c")], check=True)
+    targets.build(["gcc", "-g", "-O2", "-fPIC", "-shared", "-o", str(path), "target.c"], path, FOLDER)
     return str(path), ctypes.CDLL(str(path))
 
 

@@ -15,9 +15,7 @@ CAP_DAC_READ_SEARCH; and what makes more of it readable.
 from __future__ import annotations
 
 import os
-import pty
 import re
-import select
 import shutil
 import signal
 import socket
@@ -33,6 +31,7 @@ import causes
 import targets
 import traffic
 import unprivileged
+from shells import Shell
 
 LOADS = ("CAP_BPF", "CAP_PERFMON")
 READS_TRACEFS = (*LOADS, "CAP_DAC_READ_SEARCH")
@@ -153,22 +152,8 @@ def _retransmitted(stage: Stage) -> str:
 
 
 def _typed(stage: Stage) -> str:
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.environ.update(PS1="READY> ", TERM="dumb", HISTFILE="/dev/null")
-        os.execvp("bash", ["bash", "--norc", "-i"])
-
-    def prompt() -> None:
-        seen = b""
-        while not seen.endswith(b"READY> ") and select.select([fd], [], [], targets.DEADLINE)[0]:
-            seen += os.read(fd, 4096)
-
-    prompt()
-    os.write(fd, b"true privileges\n")
-    prompt()
-    os.close(fd)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    with Shell() as shell:
+        shell.type(b"true privileges")
     return "true privileges"
 
 

@@ -12,14 +12,17 @@ Use::
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import hashlib
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,11 +58,18 @@ def compiled(source: str, *flags: str, compiler: str | None = None) -> Path:
         command[0] = compiler
     name = f"{path.stem}-{hashlib.sha1(repr((command, flags)).encode()).hexdigest()[:8]}"
     output = folder() / name / path.stem
+    libraries = ["-ldl"] if path.suffix == ".c" else []
+    build([*command, *flags, "-o", str(output), str(path), *libraries], output, PROGRAMS)
+    return output
+
+
+def build(command: Sequence[str | Path], output: Path, cwd: Path) -> None:
+    """Runs a compiler if what it makes isn't there. It is there whole or not at all: others use the folder too."""
     if not output.exists():
         output.parent.mkdir(exist_ok=True)
-        libraries = ["-ldl"] if path.suffix == ".c" else []
-        subprocess.run([*command, *flags, "-o", str(output), str(path), *libraries], check=True, cwd=PROGRAMS)
-    return output
+        new = output.with_name(f"{output.name}.new")
+        subprocess.run([new if word == str(output) else word for word in command], check=True, cwd=cwd)
+        new.rename(output)
 
 
 def go_program(name: str, version: str = "local", *flags: str, env: dict[str, str] | None = None) -> Path:
@@ -157,6 +167,31 @@ def bpf_ids() -> dict[str, set[int]]:
             ids.add(current)
         found[kind] = ids
     return found
+
+
+def held_bpf(pid: int | str) -> dict[str, set[int]]:
+    """Those that a process has open; none of what can't be looked at, or has ended."""
+    kinds = {"prog": "programs", "map": "maps", "link": "links"}
+    found: dict[str, set[int]] = {kind: set() for kind in kinds.values()}
+    with contextlib.suppress(OSError):
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):  # closed since
+                if "bpf" in os.readlink(f"/proc/{pid}/fd/{fd}"):
+                    text = Path(f"/proc/{pid}/fdinfo/{fd}").read_text()
+                    for kind, number in re.findall(r"^(prog|map|link)_id:\s*(\d+)$", text, re.MULTILINE):
+                        found[kinds[kind]].add(int(number))
+    return found
+
+
+def bpf_left(ids: dict[str, set[int]], seconds: float = DEADLINE) -> int:
+    """How many of these stay in the kernel, which frees them a while after the last descriptor and tells nobody."""
+    end = time.monotonic() + seconds
+    while True:
+        there = bpf_ids()
+        left = sum(len(ids[kind] & there[kind]) for kind in ids)
+        if not left or time.monotonic() > end:
+            return left
+        time.sleep(0.01)
 
 
 def own_bpf() -> list[str]:

@@ -39,7 +39,7 @@ _MAX_NOTES = 1000
 _MAX_BUILD_ID = 64
 # What a file unpacks to. Debug sections are packed to a third or a tenth; one of 64 KiB that claims to hold 64 MiB was
 # made to harm, and a file has a dozen of them.
-MAX_DECOMPRESSED = 256 << 20
+_MAX_UNPACKED = 256 << 20
 _UNPACKED_ANYHOW = 16 << 20
 _MAX_RATIO = 64
 
@@ -52,7 +52,7 @@ _NOTE_HEADER = struct.Struct("<III")
 
 def most_unpacked(packed: int) -> int:
     """How many bytes may come out of ``packed`` bytes, at most."""
-    return min(MAX_DECOMPRESSED, max(_UNPACKED_ANYHOW, _MAX_RATIO * packed))
+    return min(_MAX_UNPACKED, max(_UNPACKED_ANYHOW, _MAX_RATIO * packed))
 
 
 class Segment(NamedTuple):

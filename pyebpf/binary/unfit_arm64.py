@@ -19,8 +19,8 @@ _KINDS = (
     (0xFFF8F01F, 0xD500401F, _REFUSED),  # msr, an immediate
     (0xFE000800, 0xD6000800, _REFUSED),  # br, blr, ret and eret with pointer authentication
     (0xFFE00000, 0xD6800000, _REFUSED),  # eret
-    (0x3B200C00, 0x19000400, _REFUSED),  # memory copy and set, whose three instructions stay together
-    (0xBF000000, 0x18000000, _BROKEN),  # ldr of a literal: until 6.12 read by the kernel itself, refused since
+    (0x3B200C00, 0x19000400, _REFUSED),  # memory copy and set, whose three instructions stay together (known since 6.5)
+    (0xBF000000, 0x18000000, _BROKEN),  # ldr of a literal: read by the kernel itself, before it refused them (6.12)
     (0xFF000000, 0x98000000, _REFUSED),  # ldrsw of a literal
     (0xFF000000, 0xD8000000, _REFUSED),  # prfm of a literal
     (0x3F000000, 0x1C000000, _BROKEN),  # ldr of a literal to a vector register: from the other page's surroundings
@@ -29,8 +29,9 @@ _KINDS = (
     (0x7E000000, 0x74000000, _BROKEN),  # cb.cond: jumps from the other page
 )
 _HINT, _IS_HINT = 0xFFFFF01F, 0xD503201F
-# nop; xpaclri; pacia1716 pacib1716 autia1716 autib1716; paciaz … autibsp; bti, bti c, bti j, bti jc
-_HINTS = frozenset((0, 7, 8, 10, 12, 14, *range(24, 32), 32, 34, 36, 38))
+# nop; xpaclri; pacia1716, pacib1716; paciaz, paciasp, pacibz, pacibsp; bti, bti c, bti j, bti jc. Authentication may
+# fault: no probe there.
+_HINTS = frozenset((0, 7, 8, 10, *range(24, 28), 32, 34, 36, 38))
 _ENDS = ((0xFC000000, 0x14000000), (0xFE000000, 0xD6000000), (0xFFFFF0FF, 0xD503305F))  # b; br, ret; clrex
 REACH = 16  # instructions; the architecture lets a load and a store wait for each other no longer
 

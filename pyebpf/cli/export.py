@@ -66,11 +66,13 @@ def main(argv: Sequence[str]) -> int:
         return exits.TRACED
     if arguments.listen:
         config = config._replace(listen=arguments.listen)
+    from pyebpf.core import shield
     from pyebpf.export.agent import Agent
     from pyebpf.export.http import bind
     from pyebpf.export.log import Log
     from pyebpf.export.notify import notify
 
+    shield.wanted = True
     listener = bind(*config.listen)
     agent = Agent(arguments.config, config, listener, Log(), arguments.listen, notify)
 

@@ -46,6 +46,9 @@ class Run(Tracing[Session]):
                 notes=list(self.session.notes),
             )
 
+        if self.command or self.arguments.pid:
+            self.watch.glance = self.tell_notes
+
     def _announced(self) -> None:
         self.report_skipped(self.session.skipped)
 

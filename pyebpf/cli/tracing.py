@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from pyebpf.cli import exits
 from pyebpf.cli.progress import Progress
 from pyebpf.cli.watch import Watch
+from pyebpf.core import shield
 from pyebpf.output.text import safe
 from pyebpf.target.command import Command
 
@@ -84,6 +85,7 @@ class Tracing(Generic[_Session]):
         stdout = 2 if arguments.json else None
         command = getattr(arguments, "command", None)
         self.command = Command(command, stdout) if command else None
+        shield.wanted = True
         if getattr(arguments, "buffer", None) is not None:
             from pyebpf.tools import room
 
@@ -100,6 +102,7 @@ class Tracing(Generic[_Session]):
         self.json = bool(arguments.json)
         self.screen: Screen | None = None
         self._tool = tool
+        self._told: list[str] = []  # of the session's notes
 
     def _begin(self, headline: str) -> None:
         """Announces the run and lets the command go."""
@@ -110,9 +113,17 @@ class Tracing(Generic[_Session]):
         if self.arguments.ready_fd is not None:
             os.write(self.arguments.ready_fd, b"\n")
         with Progress(self.arguments):
-            notes = self.session.notes
-        for note in notes:
-            say(f"note: {safe(note)}")
+            self.session.notes  # noqa: B018  which may have to be looked for
+        self.tell_notes()
+
+    def tell_notes(self) -> None:
+        """Says what of the session's notes wasn't said yet; below a live view at its end."""
+        if self.screen:
+            return
+        for note in self.session.notes:
+            if note not in self._told:
+                self._told.append(note)
+                say(f"note: {safe(note)}")
 
     def _announced(self) -> None:
         """Says what more there is to say before the command begins."""
@@ -156,6 +167,7 @@ class Tracing(Generic[_Session]):
         finally:
             if self.screen:
                 self.screen.close()
+                self.screen = None
 
     def _intervals(
         self, report: Callable[[bool], None], meanwhile: Callable[[], None] | None, reports: int | None
@@ -224,9 +236,10 @@ class Tracing(Generic[_Session]):
         losses = self.session.losses
         for line in self.lost(losses):
             say(line)
+        self.tell_notes()
         if self.json:
             self.emit("end", reason=reason, elapsed_s=round(time.monotonic() - self.session.started, 3),
-                      losses=losses._asdict())  # fmt: skip
+                      losses=losses._asdict(), notes=self._told)  # fmt: skip
         self.session.close()
         if self.command:
             self.command.close()

@@ -14,6 +14,8 @@ from typing import Any
 
 from pyebpf.cli import exits
 
+_GLANCE = 1000  # milliseconds
+
 
 class Watch:
     """Installs the signal handlers of a traced run and waits.
@@ -26,6 +28,7 @@ class Watch:
         ended: why the run should end: "signal", "exit" (every traced process is gone), "pipe" (nobody reads standard
             output any more), or None.
         last_words: what standard output is told when a second SIGINT ends the process.
+        glance: called now and then while nothing comes, if it is set.
         stuck: takes the probes out; called by the signal's handler, in the midst of a write.
     """
 
@@ -35,6 +38,7 @@ class Watch:
         self.ended: str | None = None
         self.last_words = b""
         self.stuck: Callable[[], None] = lambda: None
+        self.glance: Callable[[], None] | None = None
         self._interrupts, self._asked = 0, math.inf
         self._actions: dict[int, Callable[[], None]] = {}
         self._came: list[int] = []
@@ -111,9 +115,13 @@ class Watch:
             left = None if until is None else until - time.monotonic()
             if left is not None and left <= 0:
                 return self.TIME
-            milliseconds = None if left is None else min(int(left * 1000) + 1, 3_600_000)
+            longest = _GLANCE if self.glance else 3_600_000
+            milliseconds = (longest if self.glance else None) if left is None else min(int(left * 1000) + 1, longest)
             ready = False
-            for fd, _ in self._poll.poll(milliseconds):
+            events = self._poll.poll(milliseconds)
+            if self.glance and not events:
+                self.glance()
+            for fd, _ in events:
                 if fd == self._stdout:
                     self._poll.unregister(fd)
                     self.ended = "pipe"

@@ -98,6 +98,10 @@ def raw_tracepoint(program: Program, name: str) -> Link:
                 f"program {program.name}: a program of section {program.section!r} isn't loaded for a place of its own",
                 errno=errno.EINVAL, hint="attach_trace() is for fentry, fexit, fmod_ret, tp_btf and lsm",
             )  # fmt: skip
+        if fd in (-errno.EOPNOTSUPP, -524) and not name:
+            raise AttachError(
+                f"{_what(program, program.section)}: not supported by the kernel", errno=-fd, hint=program.why_not()
+            )
         return made(program, fd, name or program.section)
 
 

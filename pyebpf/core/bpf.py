@@ -320,6 +320,21 @@ def missed_runs(program_fd: int) -> int:
     return int(struct.unpack_from("<Q", libbpf.ffi.buffer(info), _RECURSION_MISSES_AT)[0])
 
 
+_UPROBE_MULTI_PID_AT = 60  # struct bpf_link_info, Linux 6.8
+
+
+def uprobe_multi_pid(link_fd: int) -> int | None:
+    """The process that a link made by `link_uprobe_multi` is limited to; 0: every process, or its task is no more.
+
+    None: the kernel doesn't say.
+    """
+    libbpf.lib()
+    info = libbpf.ffi.new("char[]", 256)
+    if bpf(OBJ_GET_INFO_BY_FD, struct.pack("<IIQ", link_fd, 256, libbpf.address(info))) < 0:
+        return None
+    return int(struct.unpack_from("<I", libbpf.ffi.buffer(info), _UPROBE_MULTI_PID_AT)[0])
+
+
 def link_perf_event(program_fd: int, event_fd: int, cookie: int) -> int:
     """Links a program to a perf event, with a cookie (Linux 5.15). Returns a file descriptor, or ``-errno``."""
     return bpf(LINK_CREATE, struct.pack("<IIIIQ", program_fd, event_fd, PERF_EVENT, 0, cookie))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import struct
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from pyebpf.core import bpf, libbpf, mount
 _CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 
 _HELPER_GET_ATTACH_COOKIE = 174
+_FENTRY = 24  # BPF_TRACE_FENTRY
 
 
 class Feature(NamedTuple):
@@ -165,6 +167,16 @@ def multi_pid_filter_is_right() -> bool:
     return release() >= (6, 10)
 
 
+@functools.cache
+def walks_from_entries() -> bool:
+    """Does the kernel's walk of a user stack know that a uprobe is at a function's entry, and take the caller along?
+
+    x86-64's does since Linux 6.11 (cfa7f3d2c526, "perf,x86: avoid missing caller address in stack traces captured in
+    uprobe"), and in older series that took it over (Debian's 6.1): the structure's field came with it.
+    """
+    return release() >= (6, 11) or field_offset("uprobe_task.auprobe") is not None
+
+
 def field_offset(path: str) -> int | None:
     """Byte offset of a kernel structure's field, from the kernel's BTF.
 
@@ -307,7 +319,7 @@ def kprobe() -> Feature:
 
 def fentry(function: str) -> Feature:
     """Whether a kernel function's entry and return can be traced by way of its ftrace hook."""
-    return _probe_tracing("fentry", 24, function, "5.5")
+    return _probe_tracing("fentry", _FENTRY, function, "6.4" if os.uname().machine == "aarch64" else "5.5")
 
 
 def _probe_tracing(name: str, attach_type: int, function: str, minimum: str) -> Feature:
@@ -329,10 +341,16 @@ def _probe_tracing(name: str, attach_type: int, function: str, minimum: str) -> 
     if type_id < 0:
         return Feature(name, False, f"{function} isn't in the kernel's BTF", minimum)
     fd = _load_tracing(attach_type, type_id)
-    if fd >= 0:
-        os.close(fd)
-        return Feature(name, True, "", minimum)
-    return Feature(name, False, f"loading a program: {os.strerror(-fd)}", minimum)
+    if fd < 0:
+        return Feature(name, False, f"loading a program: {os.strerror(-fd)}", minimum)
+    link = 0
+    # On arm64 some kernels load what they can't attach. To try it takes time, which is spent only there.
+    if attach_type == _FENTRY and os.uname().machine == "aarch64" and release() < (6, 4):
+        link = bpf.open_raw_tracepoint(fd)
+        if link >= 0:
+            os.close(link)
+    os.close(fd)
+    return Feature(name, link >= 0, "" if link >= 0 else "this kernel loads such programs, and attaches none", minimum)
 
 
 def _load_tracing(attach_type: int, type_id: int) -> int:

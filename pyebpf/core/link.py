@@ -10,9 +10,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from pyebpf.core import bpf, kernel
+from pyebpf.core import bpf, kernel, shield
 from pyebpf.core.libbpf import failure
 from pyebpf.core.object import Object
 from pyebpf.core.programs import Program
@@ -92,6 +93,7 @@ class Links:
     def __init__(self, ladder: Ladder) -> None:
         self._ladder = ladder
         self._fds: list[int] = []
+        self._limited: dict[int, int] = {}  # a uprobe_multi link's descriptor -> the process it is limited to
 
     def __len__(self) -> int:
         return len(self._fds)
@@ -135,12 +137,16 @@ class Links:
             part = pending.pop()
             if not part:
                 continue
-            result = bpf.link_uprobe_multi(
-                program.fd, path, [s.offset for s in part], [s.cookie for s in part], pid=pid, on_return=on_return,
-                attach_type=program.attach_type,
+            result = shield.opened(
+                partial(
+                    bpf.link_uprobe_multi, program.fd, path, [s.offset for s in part], [s.cookie for s in part],
+                    pid=pid, on_return=on_return, attach_type=program.attach_type,
+                )
             )  # fmt: skip
             if result >= 0:
                 self._fds.append(result)
+                if pid:
+                    self._limited[result] = pid
             elif -result not in _SITE_ERRORS:
                 raise attach_failure(-result, name, pid)
             elif len(part) == 1:
@@ -187,14 +193,23 @@ class Links:
     def take(self) -> list[int]:
         """The descriptors that hold the links: the caller's to close now."""
         fds, self._fds = self._fds, []
+        self._limited = {}
         return fds
+
+    def left_alone(self) -> set[int]:
+        """Processes whose links are for a task that is no more: they have ended, or another thread than the first
+        executed a program and took the first one's place. The kernel places no probe in such a process any more.
+
+        Known of uprobe_multi links (Linux 6.10 and newer) only.
+        """
+        return {pid for fd, pid in self._limited.items() if bpf.uprobe_multi_pid(fd) == 0}
 
     def close(self) -> None:
         """Detaches everything. Safe to call twice.
 
         Each close waits for the kernel, a perf event's about 100 ms, so many are closed side by side.
         """
-        bpf.close_all(self.take())
+        shield.close(self.take())
 
 
 def refuse_go(elf: Elf, sites: Sequence[Site]) -> None:

@@ -11,7 +11,7 @@ import mmap
 import os
 import select
 import struct
-from _thread import allocate_lock
+from _thread import RLock, allocate_lock
 from collections.abc import Iterator
 
 from pyebpf.core import bpf, libbpf
@@ -70,6 +70,7 @@ class PerfBuffer:
         self._rings: list[_Ring] = []
         self._closed = False
         self._waiting = allocate_lock()
+        self._asking = RLock()  # whoever asks the descriptors for `lost`
         self._fence = fence()
         self._epoll = select.epoll()
         self.fd = self._epoll.fileno()
@@ -132,11 +133,14 @@ class PerfBuffer:
     @property
     def lost(self) -> int:
         """Records that found no room. Before Linux 6.0, and once it is closed, those that a later record told of."""
-        if not self._closed:
-            counts = [bpf.lost_records(ring.fd) for ring in self._rings]
-            if None not in counts:
+        with self._asking:
+            try:
+                counts = [] if self._closed else [bpf.lost_records(ring.fd) for ring in self._rings]
+            except OSError:  # closed meanwhile by a signal's handler
+                counts = []
+            if counts and None not in counts:
                 self._told = sum(filter(None, counts))
-        return self._told
+            return self._told
 
     def wait(self, timeout: float | None = None) -> bool:
         """Blocks until records may be there, `close`, or the timeout (seconds). True: look."""
@@ -147,10 +151,11 @@ class PerfBuffer:
 
     def close(self) -> None:
         """Wakes a `wait` in another thread, and lets go of everything. Safe to call twice."""
-        if self._closed:
-            return
-        self._told = self.lost  # the last time that it can be asked for
-        self._closed = True
+        with self._asking:
+            if self._closed:
+                return
+            self._told = self.lost  # the last time that it can be asked for
+            self._closed = True
         os.write(self._wake_write, b"x")
         with self._waiting:  # a reader has left the descriptors alone
             pass

@@ -200,6 +200,29 @@ class Process:
             raise _gone(self.pid) from None
 
 
+class Incarnation(NamedTuple):
+    """What tells a process from others of the same number, and from what it was before it executed another program.
+
+    Attributes:
+        start_time: clock ticks after boot; exec doesn't change it.
+        code, stack: where both begin; 0 where we may not know.
+    """
+
+    start_time: int
+    code: int
+    stack: int
+
+
+def incarnation(pid: int) -> Incarnation | None:
+    """What process `pid` is now; None: it is gone, or may not be looked at."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", 0) as file:
+            fields = file.read(4096).rpartition(b")")[2].split()
+        return None if fields[0] in (b"Z", b"X") else Incarnation(int(fields[19]), int(fields[23]), int(fields[25]))
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def _is_closed(path: str) -> bool:
     """True if a folder on the way is closed to us."""
     try:

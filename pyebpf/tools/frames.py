@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,12 +14,14 @@ from pyebpf.core.btf import Btf
 from pyebpf.core.ringbuf import unpack_words
 from pyebpf.errors import BinaryError, Error
 from pyebpf.target.probe import Probe, Resolution
+from pyebpf.target.process import Incarnation, incarnation
 from pyebpf.target.stacks import UNKNOWN, Files, Frame, KernelSymbols, UserSymbols
 
 NO_KERNEL_STACK = "a probe in user code interrupts no kernel function, so its kernel stack is empty"
 
 _PAGE_OFFSET = 0xFFF
 _MAX_SYMBOL_TABLES = 64  # processes whose symbols are kept
+_LOOK_SECONDS = 0.1  # after which a process is looked at again: its number may be another's by now
 
 
 class Frames:
@@ -32,10 +35,26 @@ class Frames:
         self._images = images
         self._files = Files()
         self._user: dict[int, UserSymbols | None] = {}
+        self._learned: frozenset[int] = frozenset()
+        self._which: dict[int, tuple[Incarnation | None, float]] = {}  # what they are of, and when that was looked at
         self._kernel: KernelSymbols | None = None
 
     def symbols_of(self, pid: int) -> UserSymbols | None:
-        """A process's symbols, read when it is first asked for; None if it was gone by then."""
+        """A process's symbols, read when it is first asked for; None if it was gone by then.
+
+        They are read anew for another process of the same number, and for another program of the same process. Of one
+        that has ended they are kept; of one that was learned also when its number is another's, which isn't traced.
+        """
+        which, looked = self._which.get(pid, (None, 0.0))
+        now = time.monotonic()
+        if now >= looked + _LOOK_SECONDS:
+            found = incarnation(pid)
+            if found and which and pid in self._learned and found.start_time != which.start_time:
+                found = None
+            if found not in (None, which) and pid in self._user:
+                self._forget(pid)
+            which = found or which
+            self._which[pid] = which, now
         if pid not in self._user:
             if len(self._user) >= _MAX_SYMBOL_TABLES:
                 self._forget(next(iter(self._user)))
@@ -47,6 +66,7 @@ class Frames:
 
     def _forget(self, pid: int) -> None:
         symbols = self._user.pop(pid)
+        self._which.pop(pid, None)
         if symbols is not None:
             symbols.close()
 
@@ -57,7 +77,8 @@ class Frames:
 
     def learn(self, resolution: Resolution) -> None:
         """Reads the symbols of the processes in which functions were found, while they are there."""
-        for pid in {pid: None for probe in resolution.probes for pid in probe.pids}:
+        self._learned = frozenset(pid for probe in resolution.probes for pid in probe.pids)
+        for pid in self._learned:
             self.symbols_of(pid)
 
     def user(self, pid: int, addresses: Sequence[int], first_is_exact: bool = True) -> tuple[Frame, ...]:
@@ -132,20 +153,20 @@ class Frames:
 def walk_is_whole(image: Image, probe: Probe) -> bool:
     """Does the kernel's walk at the entry of `probe` hold the caller?
 
-    On x86-64 since Linux 6.11 (cfa7f3d2c526, "perf,x86: avoid missing caller address in stack traces captured in
-    uprobe"), where the instruction is `push %rbp` or `endbr64`. Inside a function it does if the function keeps a frame
-    pointer; what lies on top of the stack there isn't a return address.
+    On x86-64 where the kernel looks (`kernel.walks_from_entries`) and the instruction is `push %rbp` or `endbr64`.
+    Inside a function it does if the function keeps a frame pointer; what lies on top of the stack there isn't a return
+    address.
     """
     if probe.displacement:
         return True
-    if image.elf.machine != "x86-64" or kernel.release() < (6, 11):
+    if image.elf.machine != "x86-64":
         return False
     address = image.elf.vaddr_of(probe.entry)
     try:
         code = image.elf.read(address, 4) if address is not None else b""
     except BinaryError:
         return False
-    return code[:1] == b"\x55" or code == b"\xf3\x0f\x1e\xfa"
+    return (code[:1] == b"\x55" or code == b"\xf3\x0f\x1e\xfa") and kernel.walks_from_entries()
 
 
 class RecordStacks:

@@ -12,6 +12,7 @@ from pyebpf.core.link import Ladder, Links, Refused, Site
 from pyebpf.core.object import Object, open_bundled
 from pyebpf.errors import AttachError, Unsupported
 from pyebpf.target.probe import Probe, Resolution, Skipped
+from pyebpf.target.process import incarnation
 from pyebpf.tools import processes
 
 
@@ -107,6 +108,8 @@ class Probes:
         self._ladder = ladder
         self._entry_links, self._return_links = Links(ladder), Links(ladder)
         self._followed: dict[int, tuple[Links, Links]] = {}
+        self._unseen: set[int] = set()  # as far as that was noticed
+        self._began: dict[int, int] = {}  # start times of the processes that were given
         self._unmatched_before = 0
         self._unmatched_after: int | None = None
         try:
@@ -129,6 +132,10 @@ class Probes:
             layout = self.object.btf.enumerators("site_cookie")
             self._abi_shift = layout["SITE_ABI_SHIFT"]
             self._popped, self._tail = 1 << layout["SITE_POPPED_SHIFT"], 1 << layout["SITE_TAIL_SHIFT"]
+            for pid in pids:
+                which = incarnation(pid)
+                if which:
+                    self._began[pid] = which.start_time
             refused: list[Refused] = []
             if returns:  # first, so that no entry is recorded whose return would be missed
                 refused += self._attach_returns(pids, self._return_links)
@@ -273,6 +280,15 @@ class Probes:
         by_cpu = self.object.maps["tallies"][0]
         return {name: sum(getattr(tally, name) for tally in by_cpu) for name in by_cpu[0]._fields}
 
+    def unseen(self) -> tuple[int, ...]:
+        """Processes that run and are not seen any more: see `Links.left_alone`."""
+        alone = self._entry_links.left_alone() | self._return_links.left_alone()
+        for pid in alone - self._unseen:
+            now = incarnation(pid)
+            if now and now.start_time == self._began.get(pid):
+                self._unseen.add(pid)
+        return tuple(sorted(self._unseen))
+
     def follow(self, pid: int) -> None:
         """Probes one more process, where the object's process filter was given room for it.
 
@@ -306,6 +322,7 @@ class Probes:
 
         Entries go first: an entry whose return isn't seen any more would look like a call that never returned.
         """
+        self.unseen()  # which nobody can tell afterwards
         followed, self._followed = self._followed, {}
         on_return = [self._return_links, *(returns for _, returns in followed.values())]
         if self._unmatched_after is None and any(map(len, on_return)):

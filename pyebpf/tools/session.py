@@ -82,7 +82,8 @@ class Session(Lifetime):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the numbers should know: choices made, inlined calls that aren't seen.
+        """What a reader of the numbers should know: choices made, inlined calls that aren't seen, and processes that
+        are not seen any more as another thread than their first executed a program.
 
         Looking for inlined calls takes from 20 ms to half a second in a large Go program, once.
 
@@ -91,12 +92,24 @@ class Session(Lifetime):
         """
         if self._notes is None:
             self._notes = self._find_notes()
+        if not self._closed:
+            self._note_unseen()
         return self._notes
 
     @while_open
     def _find_notes(self) -> tuple[str, ...]:
         resolution = self._probes.resolution
         return self._own_notes + resolution.notes + resolution.unseen()
+
+    @while_open
+    def _note_unseen(self) -> None:
+        for pid in self._probes.unseen():
+            note = (
+                f"process {pid} is not seen any more: another thread than its first executed a program, and the "
+                "kernel's probes don't follow that; trace it anew, or by its path alone"
+            )
+            if self._notes is not None and note not in self._notes:
+                self._notes += (note,)
 
     @property
     def lost(self) -> int:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import firing
 import targets
 import traffic
 from accounting import ledger
-from accounting.ledger import Entry, case, number
+from accounting.ledger import Entry, by_kind, case, number
 from accounting.making import many
 
 import pyebpf
@@ -191,3 +192,57 @@ def backlogs(scale: float) -> Iterator[Entry]:
                 session, lambda report: sum(one.histogram.count for one in report.backlogs), make
             )
             yield Entry("tcpsynbl", "SYNs, intervals of 10 ms", made, seen, _losses(session))
+
+
+@case("tcprtt")
+def round_trips(scale: float) -> Iterator[Entry]:
+    """A value for each segment that an established connection receives, by the connections' own counters (TCP_INFO)."""
+    count = number(scale, 997, 23)
+    with traffic.wire() as (left, right):
+        client, server = left.net.actor("client"), right.net.actor("server")
+        pairs = [traffic.connected(client, server, host) for host in (right.v4, right.v6)]
+
+        def received() -> int:
+            return sum(int(ours.info()["segs_in"]) for ours, _ in pairs)
+
+        def make() -> int:
+            before = received()
+            for _ in range(count):
+                for ours, theirs in pairs:
+                    ours.send(10), theirs.receive(10)
+                    theirs.send(10), ours.receive(10)
+            for pair in pairs:
+                for end in pair:
+                    traffic.waits_for(lambda end=end: not end.info()["unacked"])
+            return received() - before
+
+        with firing.runs("on_received", left.net.inode) as fired, pyebpf.tcprtt(netns=left.net.inode) as session:
+            made, seen = by_intervals(session, lambda rows: sum(row.histogram.count for row in rows), make)
+            more = by_kind(unfired=max(0, made - fired()))
+            yield Entry("tcprtt", "segments, intervals of 10 ms", made, seen, {**_losses(session), **more})
+
+
+@case("tcpcong")
+def congestion(scale: float) -> Iterator[Entry]:
+    """Connections that lose a segment: to "loss" when the timer has run out, and back when it has arrived."""
+    count = number(scale, 200, 7)
+    with traffic.wire() as (left, right):
+        client, server = left.net.actor("client"), right.net.actor("server")
+
+        def make() -> int:
+            pairs = [traffic.connected(client, server, right.v4) for _ in range(count)]
+            right.lose()
+            for ours, _ in pairs:
+                ours.send(997)
+            for state in (4, 0):  # enum tcp_ca_state, as TCP_INFO has it: Loss, Open
+                for ours, _ in pairs:
+                    traffic.waits_for(lambda ours=ours, state=state: ours.info()["ca_state"] == state)
+                right.mend()
+            return 2 * count
+
+        with firing.runs("on_congestion", left.net.inode) as fired, pyebpf.tcpcong(netns=left.net.inode) as session:
+            made, seen = by_intervals(session, lambda rows: sum(row.changes for row in rows), make)
+            more = {**_losses(session), **by_kind(unfired=max(0, made - fired()))}
+            yield Entry("tcpcong", "changes of state, intervals of 10 ms", made, seen, more)
+            lasted = sum(histogram.count for histogram in session.lasted().values())
+            yield Entry("tcpcong", "states that ended", made, lasted, more)

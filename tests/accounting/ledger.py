@@ -11,6 +11,7 @@ A case is a function that yields entries::
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -92,6 +93,13 @@ def case(tool: str) -> Callable[[Make], Make]:
         return make
 
     return register
+
+
+def load() -> list[Case]:
+    """All cases."""
+    for module in ("records", "embedded", "counts"):
+        importlib.import_module(f"accounting.{module}")
+    return CASES
 
 
 def lost(losses: Any) -> dict[str, int]:

@@ -3,10 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import select
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +17,7 @@ import targets
 import traffic
 from accounting.ledger import by_kind
 from accounting.situations import Cause
+from shells import Shell
 
 from pyebpf import Tree
 
@@ -120,7 +117,7 @@ def retransmits(count: int) -> Iterator[Cause]:
         right.lose(), left.lose()
 
         def make() -> int:
-            with firing.retransmits(left.net.inode) as fired:
+            with firing.runs("on_retransmit", left.net.inode) as fired:
                 for _ in range(count):
                     client.connect((right.v4, port), "start", options={"TCP_SYNCNT": 1})
                 left.net.waits("Tcp", "AttemptFails", count)
@@ -151,30 +148,14 @@ def encrypted(count: int) -> Iterator[Cause]:
 @contextmanager
 def typed(count: int) -> Iterator[Cause]:
     """A shell on a terminal, that is told so many commands."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ.update(PS1="READY> ", TERM="dumb", HISTFILE="/dev/null")
-        os.execvp("bash", ["bash", "--norc", "-i"])
+    with Shell() as shell:
 
-    def prompt() -> None:
-        seen = b""
-        while not seen.endswith(b"READY> "):
-            assert select.select([terminal], [], [], targets.DEADLINE)[0], seen
-            seen += os.read(terminal, 65536)
+        def make() -> int:
+            for number in range(count):
+                shell.type(b": %d" % number)
+            return count
 
-    def make() -> int:
-        for number in range(count):
-            os.write(terminal, b": %d\n" % number)
-            prompt()
-        return count
-
-    try:
-        prompt()
-        yield Cause({"pid": pid}, ["-p", str(pid)], make)
-    finally:
-        os.close(terminal)
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        yield Cause({"pid": shell.pid}, ["-p", str(shell.pid)], make)
 
 
 @contextmanager

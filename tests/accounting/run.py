@@ -11,55 +11,45 @@ Exit code 1 if an equality doesn't hold.
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib
-import os
-import platform
 import sys
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[0] = str(HERE.parent)  # instead of this folder: cases are modules of the package accounting
 
-from accounting.ledger import CASES, KINDS, Entry  # noqa: E402
+import written  # noqa: E402
+from accounting.ledger import KINDS, Entry, load  # noqa: E402
 
-MODULES = ("records", "embedded", "counts")
 
-
-def load() -> None:
-    """Registers all cases."""
-    for module in MODULES:
-        importlib.import_module(f"accounting.{module}")
+def cells(entry: Entry) -> tuple[str, ...]:
+    """An equality as a row of the page."""
+    kinds = ", ".join(f"{kind} {number:,}" for kind, number in entry.lost.items())
+    note = f" ({entry.note})" if entry.note else ""
+    return (entry.tool, entry.situation + note, f"{entry.made:,}", f"{entry.delivered:,}", kinds, entry.equation())
 
 
 def line(entry: Entry) -> str:
     """An equality as a line of text."""
-    kinds = ", ".join(f"{kind} {number:,}" for kind, number in entry.lost.items()) or "-"
-    numbers = f"{entry.made:>9,} {entry.delivered:>9,}"
-    return f"{entry.tool:15} {entry.situation:62.62} {numbers}  {kinds:34} {entry.equation()}"
+    tool, _, made, shown, kinds, equation = cells(entry)
+    return f"{tool:15} {entry.situation:62.62} {made:>9} {shown:>9}  {kinds or '-':34} {equation}"
 
 
 def examined(scale: float, tools: Sequence[str]) -> Iterator[Entry]:
     """All entries of all tools, or of those."""
-    for one in CASES:
+    for one in load():
         if not tools or one.tool in tools:
             yield from one.make(scale)
 
 
 def document(entries: Sequence[Entry], scale: float) -> str:
     """The page."""
-    kernel, cores = platform.release(), os.cpu_count()
-    today = datetime.date.today().isoformat()
     wrong = sum(not entry.holds for entry in entries)
     lines = [
         "# What is shown and what is lost make what there was",
         "",
-        f"Made by `tests/accounting/run.py --write docs/accounting.md` on {today}: pyebpf "
-        f"{version('pyebpf-toolkit')}, Linux {kernel}, {platform.machine()}, {cores} CPUs, "
-        f"Python {platform.python_version()}, --scale {scale:g}. {len(entries)} equalities, of which "
-        f"{len(entries) - wrong} hold.",
+        f"Made by `tests/accounting/run.py --write docs/accounting.md --scale {scale:g}` on {written.made_on()}. "
+        f"{len(entries)} equalities, of which {len(entries) - wrong} hold.",
         "",
         "*Made* is what the traced program counted itself, or the kernel's counters of its network namespace. *Shown* "
         "is what came out of the tool. *Lost* is what the tool says it lost, and why:",
@@ -69,14 +59,8 @@ def document(entries: Sequence[Entry], scale: float) -> str:
         "Of runs that were skipped, and of files that were forgotten, nobody knows what would have been shown, so the "
         "equality says from how many to how many.",
         "",
-        "| tool | situation | made | shown | lost | equality |",
-        "|---|---|--:|--:|---|---|",
+        *written.table(("tool", "situation", "made:", "shown:", "lost", "equality"), map(cells, entries)),
     ]
-    for entry in entries:
-        kinds = ", ".join(f"{kind} {number:,}" for kind, number in entry.lost.items())
-        note = f" ({entry.note})" if entry.note else ""
-        lines.append(f"| {entry.tool} | {entry.situation}{note} | {entry.made:,} | {entry.delivered:,} | {kinds} | "
-                     f"{entry.equation()} |")  # fmt: skip
     return "\n".join([*lines, ""])
 
 
@@ -86,7 +70,6 @@ def main() -> int:
     parser.add_argument("--write", type=Path, metavar="FILE", help="make the document")
     parser.add_argument("tools", nargs="*", metavar="TOOL")
     arguments = parser.parse_args()
-    load()
     entries = []
     for entry in examined(arguments.scale, arguments.tools):
         print(line(entry), flush=True)

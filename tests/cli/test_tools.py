@@ -195,3 +195,26 @@ def test_interrupted_before_a_tool_listens() -> None:
     early = "import os, pyebpf.cli.main as main; main.main = lambda argv: os.kill(os.getpid(), 2); main.entry()"
     ran = subprocess.run([sys.executable, "-c", early], capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
     assert (ran.returncode, ran.stderr) == (-signal.SIGINT, b"")
+
+
+def test_whose_children_nobody_waits_for(attached: Callable[..., Any], hot: targets.Target) -> None:
+    """Started with SIGCHLD ignored, as some supervisors do: the kernel buries children itself."""
+    ignored = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        tool = attached("funclatency", "-p", str(hot.pid), ":hot")
+    finally:
+        signal.signal(signal.SIGCHLD, ignored)
+    work(hot)
+    ran = tool.end(signal.SIGINT)
+    assert ran.code == 0 and re.search(r"\b97\b", ran.out), ran
+
+
+def test_exec_by_another_thread_is_said(attached: Callable[..., Any]) -> None:
+    with targets.run(targets.compiled("torture/spawns.c"), "-n", "1000000", "thread-execs") as target:
+        tool = attached("funccount", "--json", "-p", str(target.pid), ":works")
+        early = json.loads(tool.process.stdout.readline())
+        assert early["type"] == "attached" and not any("not seen" in note for note in early["notes"])
+        target.begin()
+        assert any("is not seen any more" in line for line in iter(tool.process.stderr.readline, ""))
+        end = json.loads(tool.end(signal.SIGINT).out.splitlines()[-1])
+        assert [f"process {target.pid} is not seen any more" in note for note in end["notes"]] == [True]

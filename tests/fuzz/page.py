@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import os
-import platform
-import time
 from collections.abc import Sequence
 from typing import Any
 
+import written
 from fuzz import reader as readers
 
 _HEAD = """\
@@ -30,10 +29,9 @@ all that was reached, and every input that a fault was found with; the tests try
 """
 
 
-def written(
-    outcomes: Sequence[Any], totals: dict[str, dict[str, float]], found: list[dict[str, str]], size: int, engine: str,
-    python: str,
-) -> str:  # fmt: skip
+def text(
+    outcomes: Sequence[Any], totals: dict[str, dict[str, float]], found: list[dict[str, str]], size: int, engine: str
+) -> str:
     """The page.
 
     Args:
@@ -50,38 +48,31 @@ def written(
     lines += [
         "## Results", "",
         f"{executions:,} executions in {hours:.1f} hours, in sum over {len(totals)} readers; the corpus has {inputs:,} "
-        f"inputs, {size / 1000:,.0f} kB. {time.strftime('%Y-%m-%d')}, {engine}, Python {python}, {_processor()}, Linux "
-        f"{platform.release()}; at low priority beside other work, and slowed down by what counts coverage.", "",
+        f"inputs, {size / 1000:,.0f} kB. {written.made_on(engine)}; at low priority beside other work, and slowed down "
+        "by what counts coverage.", "",
         "Lines are those in functions of the modules that the harness is about, reached by the corpus. Branches are "
         "pairs of lines that followed each other. Bounds are for one input of that size; times are of the CPU, and "
         "tried without what counts coverage.", "",
-        "| reader | what | executions | hours | lines | branches | inputs | bounds |",
-        "|---|---|---:|---:|---:|---:|---:|---|",
+        *written.table(
+            ("reader", "what", "executions:", "hours:", "lines:", "branches:", "inputs:", "bounds"),
+            [_cells(one, totals.get(one.name, {"executions": 0, "seconds": 0.0})) for one in outcomes],
+        ),
     ]  # fmt: skip
-    for one in outcomes:
-        reader = readers.load(one.name)
-        told = totals.get(one.name, {"executions": 0, "seconds": 0.0})
-        what = " ".join((reader.fuzz.__doc__ or "").split()).rstrip(".").replace("``", "`").replace("|", "\\|")
-        share = f"{one.lines:,} of {one.of:,} ({100 * one.lines // max(one.of, 1)} %)"
-        bounds = f"{reader.longest >> 10} KiB: {reader.seconds:g} s, {reader.megabytes} MB"
-        spent = f"{int(told['executions']):,} | {told['seconds'] / 3600:.2f}"
-        lines.append(f"| {one.name} | {what} | {spent} | {share} | {one.arcs:,} | {one.inputs} | {bounds} |")
     lines += ["", "## Found and fixed", ""]
-    if found:
-        lines += ["| reader | what was wrong | what was done | input |", "|---|---|---|---|"]
-        for row in found:
-            lines.append(
-                f"| {row['reader']} | {row['what']} | {row['fix']} | {row['input'] and '`' + row['input'] + '`'} |"
-            )
-    else:
-        lines.append("Nothing yet.")
+    rows = [(row["reader"], row["what"], row["fix"], row["input"] and f"`{row['input']}`") for row in found]
+    columns = ("reader", "what was wrong", "what was done", "input")
+    lines += written.table(columns, rows) if rows else ["Nothing yet."]
     nothing = "Nothing that we know of: every input in the corpus is taken as documented."
     now = [f"* {one.name}: {what} (`{os.path.basename(path)}`)" for one in outcomes for what, path in one.findings]
     lines += ["", "## Open", "", *(now or [nothing]), ""]
     return "\n".join(lines)
 
 
-def _processor() -> str:
-    with open("/proc/cpuinfo") as file:
-        names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else f"{os.cpu_count()} x {platform.machine()}"
+def _cells(one: Any, told: dict[str, float]) -> tuple[str, ...]:
+    reader = readers.load(one.name)
+    return (
+        one.name, " ".join((reader.fuzz.__doc__ or "").split()).rstrip(".").replace("``", "`"),
+        f"{int(told['executions']):,}", f"{told['seconds'] / 3600:.2f}",
+        f"{one.lines:,} of {one.of:,} ({100 * one.lines // max(one.of, 1)} %)", f"{one.arcs:,}", str(one.inputs),
+        f"{reader.longest >> 10} KiB: {reader.seconds:g} s, {reader.megabytes} MB",
+    )  # fmt: skip

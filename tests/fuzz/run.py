@@ -5,8 +5,7 @@
     python tests/fuzz/run.py --seconds 600 dwarf btf  some of them for longer
     python tests/fuzz/run.py --list                   the readers
     python tests/fuzz/run.py --keep                   also adds inputs that reach something new to tests/fuzz/corpus,
-    and
-                                                      what was done to tests/fuzz/totals.json
+                                                      and what was done to tests/fuzz/totals.json
     python tests/fuzz/run.py --write docs/fuzzing.md  writes the page (--seconds 0: fuzzes nothing)
     python tests/fuzz/run.py --judge dwarf FILE...    tries inputs, as they are
 
@@ -23,7 +22,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -206,9 +204,8 @@ def _engine(name: str, folder: Path, seconds: float) -> tuple[int, float]:
     plain: list[str] = []
     with open(folder / "log", "w") as log:
         while (left := end - time.monotonic()) >= 1:
-            command = [sys.executable, str(HERE / "engine.py"), name, "--seconds", f"{left:.0f}", "--folder",
-                       str(folder),
-                       *plain]  # fmt: skip
+            command = [sys.executable, str(HERE / "engine.py"), name, "--seconds", f"{left:.0f}",
+                       "--folder", str(folder), *plain]  # fmt: skip
             try:
                 done = subprocess.run(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=left + _STARTING
@@ -311,12 +308,12 @@ def remembered(name: str) -> Outcome:
 
 def page(outcomes: Sequence[Outcome]) -> str:
     """docs/fuzzing.md."""
-    from fuzz.page import written
+    from fuzz.page import text
 
     totals = json.loads(TOTALS.read_text()) if TOTALS.exists() else {}
     found = json.loads(FOUND.read_text()) if FOUND.exists() else []
     size = sum(path.stat().st_size for one in readers.names() for path in corpus_of(one))
-    return written(outcomes, totals, found, size, engine(), platform.python_version())
+    return text(outcomes, totals, found, size, engine())
 
 
 def engine() -> str:

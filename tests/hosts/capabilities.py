@@ -18,6 +18,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 
 import privileges  # noqa: E402
+import written  # noqa: E402
 from privileges import CASES, Stage  # noqa: E402
 
 DOCUMENT = HERE.parents[1] / "docs" / "security.md"
@@ -37,9 +38,8 @@ def trouble(stage: Stage, tool: str) -> Iterator[str]:
 
 
 def table() -> str:
-    lines = ["| tool | capabilities | what takes more |", "|---|---|---|"]
-    lines += [f"| `{name}` | {', '.join(case.needs)} | {case.more} |" for name, case in CASES.items()]
-    return "\n".join(lines)
+    rows = [(f"`{name}`", ", ".join(case.needs), case.more) for name, case in CASES.items()]
+    return "\n".join(written.table(("tool", "capabilities", "what takes more"), rows))
 
 
 def main() -> int:

@@ -13,7 +13,6 @@ Exit code 1 if a host did not do as it is expected to.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import platform
@@ -33,6 +32,7 @@ import places  # noqa: E402
 import probe  # noqa: E402
 import report as kernels  # noqa: E402 - of tests/vm
 import venvs  # noqa: E402
+import written  # noqa: E402
 from places import Place, Unavailable, Workshop  # noqa: E402
 
 WORKS, PART, REFUSED = "works", "in part", "refused"
@@ -174,12 +174,14 @@ def table(results: Sequence[Result]) -> Iterator[str]:
         rows = [result for result in results if result.host.group == group]
         if not rows:
             continue
-        yield f"\n## {title}\n\n| host | result | with | what doesn't work, and what it says |\n|---|---|---|---|"
+        lines = []
         for row in rows:
             version = f"Python {row.python}" if row.python else ""
             libbpf = f"libbpf {row.libbpf.partition(',')[0]}" if row.libbpf else ""
             with_ = "; ".join(part for part in (row.what if row.came != "not had" else "", version, libbpf) if part)
-            yield f"| {row.host.name} | {names[row.came]} | {with_} | {cell(failures(row))} |"
+            lines.append((row.host.name, names[row.came], with_, cell(failures(row))))
+        yield f"\n## {title}\n"
+        yield from written.table(("host", "result", "with", "what doesn't work, and what it says"), lines)
 
 
 def failures(row: Result) -> str:
@@ -194,7 +196,7 @@ def failures(row: Result) -> str:
 
 
 def cell(text: str) -> str:
-    return re.sub(r"/tmp/[^ :;”]*/", "…/", text).replace("|", "\\|").replace("\n", " ")
+    return re.sub(r"/tmp/[^ :;”]*/", "…/", text).replace("\n", " ")
 
 
 HEAD = """\
@@ -207,16 +209,13 @@ doctor`; `funccount` and `funclatency` on a C program that makes {calls} calls, 
 with arguments and results; a Go program, counted and its arguments shown; one connection, program and opened file,
 which `tcpconnect`, `execsnoop` and `opensnoop` must show once and right; all of this with `--json`; and the Python API.
 
-Run on {date}: pyebpf {version}, Linux {kernel}, {machine}. What other kernels can do is told
+Run on {machine}. What other kernels can do is told
 [kernel by kernel](#kernel-by-kernel).
 """
 
 
-def report(results: Sequence[Result], wheel: Path) -> str:
-    head = HEAD.format(
-        calls=probe.CALLS, date=datetime.date.today().isoformat(), version=wheel.name.split("-")[1],
-        kernel=platform.release(), machine=platform.machine(),
-    )  # fmt: skip
+def report(results: Sequence[Result]) -> str:
+    head = HEAD.format(calls=probe.CALLS, machine=written.made_on())
     return head + "\n".join(table(results)) + "\n" + kernels.section(kernels.results())
 
 
@@ -256,7 +255,7 @@ def main() -> int:
             sys.stdout.flush()
     target = arguments.write or (None if arguments.only else TOP / "docs" / "support.md")
     if target:
-        target.write_text(report(results, arguments.wheel))
+        target.write_text(report(results))
     return 0 if all(result.is_expected for result in results) else 1
 
 

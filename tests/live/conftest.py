@@ -9,6 +9,8 @@ import pytest
 
 from pyebpf.core import kernel
 
+collect_ignore = [] if os.uname().machine == "aarch64" else ["test_arm64.py"]  # tests/vm/arm64.py runs them
+
 
 @pytest.fixture(autouse=True, scope="session")
 def root() -> None:

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-import platform
+import mmap
+import os
+import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import targets
@@ -12,11 +15,11 @@ import targets
 import pyebpf
 from pyebpf.binary.image import Image
 from pyebpf.binary.unfit import unfit
+from pyebpf.binary.unfit_arm64 import why_not
+from pyebpf.core import kernel
 from pyebpf.core.link import Ladder, Links, Site
 from pyebpf.core.object import open_bundled
 from pyebpf.tools.stripes import Stripes
-
-pytestmark = pytest.mark.skipif(platform.machine() != "aarch64", reason="only on aarch64")
 
 PROTECTED = "-mbranch-protection=standard"  # bti c and paciasp at entries, autiasp before returns
 KNOWN = (
@@ -25,6 +28,14 @@ KNOWN = (
 )  # fmt: skip
 REFUSED = ("refused_hint", "refused_call")
 BROKEN = ("refused_literal", "refused_vector")
+REFUSED_WORDS = (
+    0xC85F7C20, 0xC81B7C20, 0x48207C82, 0x885FFC20,  # ldxr, stxr, casp, ldaxr
+    0xD4000001, 0xD4000002, 0xD4000003, 0xD4200000, 0xD4400000,  # svc, hvc, smc, brk, hlt
+    0xD51B4200, 0xD50342DF,  # msr nzcv, x0; msr daifset, #2
+    0xD71F0801, 0xD73F0801, 0xD65F0BFF, 0xD65F0FFF, 0xD69F0BFF, 0xD69F03E0,  # braa, blraa, retaa, retab, eretaa, eret
+    0x98000040, 0xD8000080,  # of literals: ldrsw, prfm
+)  # fmt: skip
+REFUSED_SINCE_6_5 = (0x19010440, 0x19C20420)  # cpyfp, setp: older kernels let no program have them
 
 
 @pytest.fixture
@@ -60,6 +71,25 @@ def test_the_kernel_refuses_what_is_said_to_be_refused(target: targets.Target) -
         assert {one.site for one in refused} == {sites[name] for name in REFUSED}
         assert target.go()["wrong"] == 0
         links.close()
+
+
+def test_the_kernel_judges_every_hint_and_kind_as_we_do(tmp_path: Path) -> None:
+    unfit_words = REFUSED_WORDS + (REFUSED_SINCE_6_5 if kernel.release() >= (6, 5) else ())
+    words = [*(0xD503201F | number << 5 for number in range(128)), *unfit_words]
+    path = tmp_path / "words"
+    path.write_bytes(struct.pack(f"<{len(words)}I", *words).ljust(mmap.PAGESIZE, b"\0"))
+    with open(path, "rb") as file, open_bundled("funccount") as obj:
+        with mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC):
+            ladder = Ladder("cookie")
+            ladder.prepare(obj, obj.programs.values())
+            Stripes(obj, obj.maps["counts"], 1)
+            obj.load()
+            links = Links(ladder)
+            sites = [Site(4 * number, 0) for number in range(len(words))]
+            refused = links.attach(obj.programs["on_entry"], str(path), sites, pid=os.getpid())
+            links.close()
+    assert {hex(words[one.site.offset // 4]) for one in refused} == {hex(word) for word in words if why_not(word)}
+    assert all(map(why_not, REFUSED_WORDS + REFUSED_SINCE_6_5))
 
 
 def test_returns(rung: str, target: targets.Target) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import targets
@@ -142,3 +143,26 @@ def test_command_is_traced_from_its_first_instruction() -> None:
             shell.wait(targets.DEADLINE)
             seen = counts.snapshot()
     assert (seen["main"], seen["hot"]) == (1, 997)
+
+
+def test_exec_by_another_thread_is_told() -> None:
+    """The kernel's probes of -p don't follow it: that nothing is seen any more is a note."""
+    with targets.run(targets.compiled("torture/spawns.c"), "-n", "1000000", "thread-execs") as target:
+        with pyebpf.count(":works", pid=target.pid) as counts:
+            assert not any("not seen any more" in note for note in counts.notes)
+            target.begin()
+            deadline = time.monotonic() + targets.DEADLINE
+            while not any(f"process {target.pid} is not seen any more" in note for note in counts.notes):
+                assert time.monotonic() < deadline, counts.notes
+                time.sleep(0.01)
+            counts.detach()
+            assert sum("not seen any more" in note for note in counts.notes) == 1
+        assert sum("not seen any more" in note for note in counts.notes) == 1  # also when it is closed
+
+
+def test_exec_by_the_first_thread_is_followed() -> None:
+    with targets.run(targets.compiled("torture/spawns.c"), "-n", "23", "execs") as target:
+        with pyebpf.count(":works", pid=target.pid) as counts:
+            truth = target.go()
+            assert counts.snapshot()["works"] == truth["calls"]["works"] == 24
+            assert not any("not seen any more" in note for note in counts.notes)

@@ -192,6 +192,28 @@ def test_records_that_wrap_around_and_get_lost(obj: Object) -> None:
         os.sched_setaffinity(0, range(os.cpu_count() or 1))
 
 
+def test_what_was_lost_is_asked_for_while_it_is_closed(obj: Object) -> None:
+    """By another thread: the kernel is asked by descriptors that are about to close."""
+    for _ in range(23):
+        reader, asking, failed = obj.perf("samples", type="event", pages=1), threading.Event(), []
+
+        def ask(reader: Any = reader, asking: Any = asking, failed: Any = failed) -> None:
+            try:
+                while not reader.closed:
+                    failed += [reader.lost] if reader.lost else []
+                    asking.set()
+                failed += [reader.lost] if reader.lost else []
+            except OSError as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert asking.wait(targets.DEADLINE)
+        reader.close()
+        thread.join(targets.DEADLINE)
+        assert failed == [] and not thread.is_alive()
+
+
 def test_records_across_the_end_of_a_ring(obj: Object) -> None:
     """64 KB are no multiple of a record: one of each round lies across the end, read alone or with others."""
     obj.programs["on_call"].attach()

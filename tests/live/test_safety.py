@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -23,25 +22,11 @@ from containers import container
 
 import pyebpf
 from pyebpf.binary.image import Image
+from pyebpf.core import kernel
 from pyebpf.core.link import Ladder, Links, Site
 from pyebpf.core.object import Object, open_bundled
 from pyebpf.target.process import Process
 from pyebpf.tools.stripes import Stripes
-
-KINDS = {"prog": "programs", "map": "maps", "link": "links"}
-
-
-def held(pid: int) -> dict[str, set[int]]:
-    """The ids of the eBPF programs, maps and links that a process has open; `targets.bpf_ids` has everyone's."""
-    ids: dict[str, set[int]] = {kind: set() for kind in KINDS.values()}
-    for fd in os.listdir(f"/proc/{pid}/fdinfo"):
-        try:
-            text = Path(f"/proc/{pid}/fdinfo/{fd}").read_text()
-        except OSError:  # closed since
-            continue
-        for kind, number in re.findall(r"^(prog|map|link)_id:\s*(\d+)$", text, re.MULTILINE):
-            ids[KINDS[kind]].add(int(number))
-    return ids
 
 
 def descriptors() -> Counter[str]:
@@ -55,18 +40,6 @@ def descriptors() -> Counter[str]:
         if not what.startswith("pipe:"):
             found[what] += 1
     return found
-
-
-def all_gone(ids: dict[str, set[int]]) -> bool:
-    """Whether these ids leave the kernel. It frees what nobody holds a grace period later, and tells nobody."""
-    deadline = time.monotonic() + targets.DEADLINE
-    while True:
-        there = targets.bpf_ids()
-        if not any(ids[kind] & there[kind] for kind in ids):
-            return True
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
 
 
 def text_is_untouched(pid: int, path: Path, function: str) -> bool:
@@ -178,13 +151,13 @@ def test_killed_tracer_leaves_nothing(rung: str, tool: str) -> None:
         os.close(ready_write)
         with os.fdopen(ready_read, "rb") as ready:
             assert ready.read(1) == b"\n"
-        ids = held(tracer.pid)
+        ids = targets.held_bpf(tracer.pid)
         assert ids["programs"] and ids["maps"] and (ids["links"] or rung != "multi")
         target.begin()
         tracer.kill()
         tracer.wait()
         assert target.first_line()["calls"]["hot"] == 30011
-        assert all_gone(ids)
+        assert not targets.bpf_left(ids)
         assert text_is_untouched(target.pid, target.path, "hot")
 
 
@@ -218,12 +191,12 @@ def test_tracer_killed_while_attaching_leaves_nothing(rung: str, when: str, step
         tracer = script(DIES_WHILE_ATTACHING, str(target.path), step, when)
         assert tracer.stdout is not None and tracer.stdout.readline() == "stops\n"
         os.waitid(os.P_PID, tracer.pid, os.WSTOPPED | os.WNOWAIT)
-        ids = held(tracer.pid)
+        ids = targets.held_bpf(tracer.pid)
         assert ids["programs"] and ids["maps"]
         tracer.kill()
         tracer.communicate()
         assert tracer.returncode == -signal.SIGKILL
-        assert all_gone(ids)
+        assert not targets.bpf_left(ids)
         assert text_is_untouched(target.pid, target.path, "hot")
         target.begin()
         assert target.first_line()["calls"]["hot"] == 997
@@ -313,15 +286,15 @@ def test_thirty_sessions_leak_nothing(make: Callable[..., Any]) -> None:
     with targets.run(targets.compiled("calls.c"), "-n", "23", "hot") as target:
         with make(":hot", pid=target.pid):
             pass  # what is loaded once in a process is loaded now
-        before, others = descriptors(), held(os.getpid())
-        seen: dict[str, set[int]] = {kind: set() for kind in KINDS.values()}
+        before, others = descriptors(), targets.held_bpf(os.getpid())
+        seen: dict[str, set[int]] = {kind: set() for kind in others}
         for _ in range(30):
             with make(":hot", pid=target.pid):
-                for kind, ids in held(os.getpid()).items():
+                for kind, ids in targets.held_bpf(os.getpid()).items():
                     seen[kind] |= ids - others[kind]
         assert len(seen["programs"]) >= 30 and len(seen["maps"]) >= 30
         assert not descriptors() - before
-        assert all_gone(seen)
+        assert not targets.bpf_left(seen)
         assert text_is_untouched(target.pid, target.path, "hot")
         assert target.go()["calls"]["hot"] == 23
 
@@ -399,6 +372,7 @@ REFUSES_NEW_CODE = """
 """
 
 
+@pytest.mark.skipif(kernel.release() < (6, 3), reason="before Linux 6.3")
 def test_process_that_may_not_make_memory_executable(rung: str) -> None:
     """systemd's MemoryDenyWriteExecute: we run no code we made. The target inherits it and is traced all the same."""
     tracer = script(REFUSES_NEW_CODE + TRACES, str(targets.compiled("calls.c")))

@@ -3,19 +3,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-import pty
 import re
-import select
 import shutil
-import struct
 import subprocess
 import sys
-import termios
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +21,7 @@ import pytest
 import targets
 import tracing
 from containers import container
+from shells import Shell
 
 import pyebpf
 from pyebpf.errors import TargetError, TargetNotFound
@@ -468,40 +463,10 @@ def test_threads_in_a_container(tmp_path: Path, by: str) -> None:
 # -- bashreadline
 
 
-class Shell:
-    """An interactive bash, or another program that asks for lines, on a terminal of its own."""
-
-    def __init__(self, *command: str) -> None:
-        self.pid, self._fd = pty.fork()
-        if self.pid == 0:
-            # Wider than any line, or it would be drawn again for each character.
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("4H", 50, 30000, 0, 0))
-            os.environ.update(PS1="READY> ", TERM="dumb", HISTFILE="/dev/null")
-            os.execvp(command[0], command)
-        self._wait_for_prompt()
-
-    def _wait_for_prompt(self) -> None:
-        seen, deadline = b"", time.monotonic() + targets.DEADLINE
-        while not seen.endswith(b"READY> "):
-            assert select.select([self._fd], [], [], deadline - time.monotonic())[0], seen
-            seen += os.read(self._fd, 65536)
-
-    def type(self, text: bytes) -> None:
-        """Enters a line and waits for the next prompt."""
-        os.write(self._fd, text + b"\n")
-        self._wait_for_prompt()
-
-    def close(self) -> None:
-        os.close(self._fd)
-        os.kill(self.pid, 9)
-        os.waitpid(self.pid, 0)
-
-
 @pytest.fixture
 def shell() -> Iterator[Shell]:
-    one = Shell("bash", "--norc", "-i")
-    yield one
-    one.close()
+    with Shell() as one:
+        yield one
 
 
 def test_commands_also_of_a_shell_that_waits_already(shell: Shell) -> None:
@@ -539,13 +504,10 @@ def test_a_shared_library(by: str) -> None:
     """Python's readline module isn't linked with it everywhere; this program is."""
     library = "/usr/lib/x86_64-linux-gnu/libreadline.so.8"
     code = f"import ctypes; r = ctypes.CDLL({library!r}).readline\nwhile True: r(b'READY> ')"
-    one = Shell(sys.executable, "-c", code)
-    try:
+    with Shell(sys.executable, "-c", code) as one:
         with pyebpf.bashreadline(**({"pid": one.pid} if by == "pid" else {"shared": library})) as session:
             one.type(b"typed into python")
             assert [event.command for event in session.drain()] == [b"typed into python"]
-    finally:
-        one.close()
 
 
 def test_a_program_without_readline() -> None:

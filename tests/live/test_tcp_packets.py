@@ -242,7 +242,7 @@ def test_lost_acknowledgements(probes: bool) -> None:
 
 def retransmits_of_lost_acknowledgements(probes: bool) -> bool:
     """Checks them. False: the kernel counted more than it ran programs for, which nobody can see (firing.py)."""
-    with traffic.wire() as (left, right), firing.retransmits(left.net.inode) as fired:
+    with traffic.wire() as (left, right), firing.runs("on_retransmit", left.net.inode) as fired:
         client, server = left.net.actor("client"), right.net.actor("server")
         before = traffic.connected(client, server, right.v4)
         already, before_it = left.net.counters()["Tcp"]["RetransSegs"], fired()

@@ -34,7 +34,6 @@ import gc
 import importlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -280,11 +279,6 @@ def _bpf_left(before: dict[str, set[int]]) -> list[str]:
 
 def _held() -> Iterator[tuple[str, int]]:
     """The eBPF programs, maps and links that processes hold by a file descriptor."""
-    pattern = re.compile(r"^(prog|map|link)_id:\s*(\d+)", re.MULTILINE)
-    for folder in Path("/proc").glob("[0-9]*/fd"):
-        with contextlib.suppress(OSError):
-            for fd in os.listdir(folder):
-                with contextlib.suppress(OSError):
-                    if "bpf" in os.readlink(folder / fd):
-                        for kind, number in pattern.findall((folder.parent / "fdinfo" / fd).read_text()):
-                            yield {"prog": "programs", "map": "maps", "link": "links"}[kind], int(number)
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        for kind, ids in targets.held_bpf(pid).items():
+            yield from ((kind, number) for number in ids)

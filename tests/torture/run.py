@@ -11,20 +11,17 @@ it needs are fetched once (tests/toolchains.py). --write makes the document, of 
 from __future__ import annotations
 
 import argparse
-import datetime
-import platform
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[0] = str(HERE.parent)  # instead of this folder: cases are modules of the package torture
 
+import written  # noqa: E402
 from torture.case import Case, Row, be_the_child, examine, load  # noqa: E402
 
+TOOLS = (("gcc", "-dumpfullversion"), ("bpftrace", "--version"), ("gdb", "--version"))
 COLUMNS = ("case", "variant", "survived", "seen = truth", "left behind", "seconds")
 
 
@@ -41,22 +38,6 @@ def cells(row: Row) -> tuple[str, ...]:
         said = ", ".join([f"{name} {seen}" for name, seen in values.items() if seen] + [f"0 {zeros}"] * bool(zeros))
     said += f" ({outcome.note})" if outcome and outcome.note else ""
     return (row.case.name, row.variant, survived, said, ", ".join(row.left) or "nothing", f"{row.seconds:.1f}")
-
-
-def machine() -> str:
-    """What the table was made on."""
-    memory = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    tools = []
-    for tool, option in (("gcc", "-dumpfullversion"), ("bpftrace", "--version"), ("gdb", "--version")):
-        if shutil.which(tool):
-            said = subprocess.run([tool, option], capture_output=True, text=True, check=False).stdout.splitlines()
-            tools.append(f"{tool} {said[0].split()[-1].lstrip('v')}")
-    return (
-        f"{len(models)} CPUs ({models[0].partition(': ')[2]}), {int(memory.split()[1]) / 2**20:.1f} GB, "
-        f"Linux {platform.release()} {platform.machine()}, Python {platform.python_version()}, "
-        f"pyebpf {version('pyebpf-toolkit')}, {', '.join(tools)}; {datetime.date.today():%Y-%m-%d}"
-    )
 
 
 HEAD = """\
@@ -76,13 +57,11 @@ def document(rows: Sequence[Row], scale: float) -> Iterator[str]:
     """The table as Markdown, a heading a group."""
     failed = sum(bool(row.failures) for row in rows)
     yield HEAD
-    yield f"Run on {machine()}."
+    yield f"Run on {written.made_on(*written.versions(*TOOLS))}."
     yield f"{len(rows)} rows at scale {scale:g}: {len(rows) - failed} passed, {failed} failed."
     for group in dict.fromkeys(row.case.group for row in rows):
-        yield f"\n## {group}\n\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
-        for row in rows:
-            if row.case.group == group:
-                yield f"| {' | '.join(text.replace('|', chr(92) + '|') for text in cells(row))} |"
+        yield f"\n## {group}\n"
+        yield from written.table(COLUMNS, [cells(row) for row in rows if row.case.group == group])
 
 
 def plan(cases: Sequence[Case]) -> list[tuple[Case, str]]:

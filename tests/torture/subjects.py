@@ -65,13 +65,10 @@ class Subjects:
         golang: tests/programs/go/steady.
         folder: for files; the configuration of the agent is there.
         checks: see above.
-        leaks: how often Linux gave up taking breakpoints out (see `check`).
     """
 
     def __init__(self, rate: int = BUSY) -> None:
         self.checks: dict[str, tuple[int, int]] = {}
-        self.leaks = 0
-        self._given_up: dict[int, int] = {}
         self._rate = rate
         self._stack = contextlib.ExitStack()
 
@@ -97,29 +94,14 @@ class Subjects:
                     self.checks[f"wrong in {name}"] = (truth["wrong"], 0)
                 self.checks.update(counted_right())
 
-    def check(self, tracer: int = 0) -> None:
-        """They run, and their code is as it was.
-
-        Where a process is killed in the midst of closing uprobes, Linux (6.18) may give up and leave breakpoints, and
-        says so in its log: that is counted, if the log names the process.
-
-        Args:
-            tracer: the process that has ended.
-        """
+    def check(self) -> None:
+        """They run, and their code is as it was."""
         for target in (self.native, self.golang):
             assert target.alive(), f"{target.path.name} has ended"
             deadline = time.monotonic() + targets.DEADLINE
-            while (left := altered(target.pid, target.path)) > self._given_up.get(target.pid, 0):
-                if tracer and f":{tracer} failed to unregister, leaking uprobe" in kernel_log():
-                    self._given_up[target.pid] = left
-                    self.leaks += 1
+            while left := altered(target.pid, target.path):
                 assert time.monotonic() < deadline, f"{left} breakpoints are left in {target.path.name}"
                 time.sleep(0.01)
-
-
-def kernel_log() -> str:
-    """What the kernel has said."""
-    return subprocess.run(["dmesg"], capture_output=True, text=True, errors="replace", check=True).stdout
 
 
 def native() -> Path:

@@ -8,11 +8,12 @@ import statistics
 import time
 from collections import Counter
 
-from torture.case import Outcome, case
-from torture.subjects import SIGNALS, TOOLS, Ended, Subjects, Tracer, endless, seeded, times
+from torture.case import Outcome, altered, case
+from torture.subjects import SIGNALS, STEPS, TOOLS, Ended, Subjects, Tracer, endless, seeded, times, until
 
 KILLS = 34  # a tool: 204 in all
 SENT = 30  # of each signal
+AT_PROBES = 204
 
 
 class Moments:
@@ -35,14 +36,14 @@ class Moments:
             ends.append(time.monotonic() - asked)
         self.start, self.end = statistics.median(starts), statistics.median(ends)
 
-    def strike(self, words: tuple[str, ...], number: int, dice: float, when: float) -> tuple[str, Ended, bool, int]:
+    def strike(self, words: tuple[str, ...], number: int, dice: float, when: float) -> tuple[str, Ended, bool]:
         """Starts the tool and sends it a signal at a random moment.
 
         Args:
             dice, when: random numbers below 1: in which part of its run, and when in that.
 
         Returns:
-            what it was at, how it ended, whether it traced when the signal came, its process number.
+            what it was at, how it ended, whether it traced when the signal came.
         """
         tracer = Tracer(words)
         if dice < 0.6:
@@ -60,7 +61,7 @@ class Moments:
         if number == signal.SIGPIPE:  # which Python ignores
             time.sleep(0.01)
             tracer.process.send_signal(signal.SIGINT)
-        return phase, tracer.end(), was_ready, tracer.process.pid
+        return phase, tracer.end(), was_ready
 
 
 def _strikes(
@@ -73,13 +74,11 @@ def _strikes(
         moments = {tool: Moments(words, 3 if scale >= 0.5 else 1) for tool, words in commands.items()}
         for attempt in range(count):
             tool = tools[attempt % len(tools)]
-            phase, ended, ready, pid = moments[tool].strike(commands[tool], number, rng.random(), rng.random())
+            phase, ended, ready = moments[tool].strike(commands[tool], number, rng.random(), rng.random())
             struck.append((tool, phase, ended, ready))
-            subjects.check(pid)
+            subjects.check()
     phases = Counter(phase for _, phase, _, _ in struck)
     notes = [f"{phase} {phases[phase]}" for phase in phases]
-    if subjects.leaks:
-        notes.append(f"the kernel said that it leaves breakpoints: {subjects.leaks}")
     return subjects, struck, ", ".join([*notes, seed])
 
 
@@ -90,6 +89,30 @@ def killed(scale: float, tool: str) -> Outcome:
     wrong = [ended for _, _, ended, _ in struck if ended.code not in (-signal.SIGKILL, 0)]
     assert not wrong, wrong
     return Outcome(len(struck), "kills", subjects.checks, note)
+
+
+@case("tracer killed at its probes", group="Tracer", variants=("placing", "taking out"), deadline=900)
+def killed_at_probes(scale: float, what: str) -> Outcome:
+    """SIGKILL while the kernel places one breakpoint after the other, or takes them out: none may stay."""
+    rng, seed = seeded()
+    count, midway = times(scale, AT_PROBES, 10), 0
+    with Subjects() as subjects:
+        target = subjects.native
+        for _ in range(count):
+            tracer = Tracer(("funccount", "-p", str(target.pid), ":step_*"))
+            before = 0
+            if what == "taking out":
+                assert tracer.wait_ready(), tracer.end()
+                before = altered(target.pid, target.path)
+                assert before == STEPS, before
+                tracer.process.send_signal(signal.SIGINT)
+            until(lambda: altered(target.pid, target.path) != before, "it doesn't begin")  # noqa: B023
+            time.sleep(rng.random() * 0.002)  # a moment to strike at, not to wait for anything
+            tracer.process.kill()
+            midway += 0 < altered(target.pid, target.path) < STEPS
+            tracer.end()
+            subjects.check()
+    return Outcome(count, "kills", subjects.checks, f"breakpoints were being worked on at {midway} of them, {seed}")
 
 
 @case("tracer told to end", group="Tracer", variants=[s.name for s in SIGNALS], short=("SIGTERM",), deadline=900)

@@ -39,8 +39,8 @@ PROJECT = crossbuild.PROJECT
 SUITE = "bookworm"
 PACKAGES = (
     "base-files", "base-passwd", "bash", "binutils", "bsdutils", "coreutils", "dash", "findutils", "grep", "gzip",
-    "hostname", "iproute2", "iptables", "libbpf1", "libc-bin", "libstdc++6", "login", "mount", "openssl", "passwd",
-    "procps", "python3", "python3-cffi-backend", "sed", "tar", "util-linux",
+    "hostname", "iproute2", "iptables", "kmod", "libbpf1", "libc-bin", "libstdc++6", "login", "mount", "openssl",
+    "passwd", "procps", "python3", "python3-cffi-backend", "sed", "tar", "util-linux",
 )  # fmt: skip
 TOOLS = ("pytest",)  # pure Python
 PARTS = ("bpf", "docs", "examples", "pyproject.toml", "tests", "vmlinux")  # of the project; pyebpf is the wheel's
@@ -49,10 +49,11 @@ DOOR = "/run/crossbuild"
 
 
 def root() -> Path:
-    """The directory with Debian in it, made if it isn't there yet. Raises debian.Unavailable."""
+    """The directory with Debian in it, made if it isn't there, or of other packages. Raises debian.Unavailable."""
     home = images.CACHE / "root-arm64"
+    made_of, wanted = home / "etc" / "pyebpf-tests", " ".join([SUITE, *PACKAGES])
     with debian.locked(images.CACHE, home.name):
-        if not home.exists():
+        if not (made_of.exists() and made_of.read_text() == wanted):
             with tempfile.TemporaryDirectory(dir=images.CACHE) as scratch:
                 new = Path(scratch) / "new"
                 debian.unpack(PACKAGES, SUITE, new, "arm64", dependencies=True)
@@ -68,6 +69,8 @@ def root() -> Path:
                     shutil.copy(new / "usr/share/base-passwd" / f"{name}.master", etc / name)
                 (etc / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n")
                 (etc / "hosts").write_text("127.0.0.1 localhost guest\n::1 localhost\n")
+                (new / made_of.relative_to(home)).write_text(wanted)
+                shutil.rmtree(home, ignore_errors=True)
                 new.rename(home)
     return home
 

@@ -152,7 +152,8 @@ def _cross(command: list[str], environment: dict[str, str]) -> list[str]:
         return [f"{_TRIPLE}-{compiler}", *arguments]
     if compiler in ("clang", "clang++"):
         own = [] if "-target" in arguments or "--version" in arguments else [f"--target={_TRIPLE}"]
-        return [compiler, *own, *arguments]
+        headers = {f"-I/usr/include/{_TRIPLE}": f"-I/usr/{_TRIPLE}/include"}  # of the C library, the kernel's with them
+        return [compiler, *own, *(headers.get(word, word) for word in arguments)]
     if compiler == "rustc":
         linker = ["-C", f"linker={_TRIPLE}-gcc"]
         return ["rustc", "--target", "aarch64-unknown-linux-gnu", *linker, *arguments]

@@ -145,7 +145,7 @@ class Stage:
         return len(causes.STATS)
 
     def lives(self) -> int:
-        for unlink in ("unlink", "unlinkat"):
+        for unlink in ("unlink" if causes.LEGACY else "unlinkat", "unlinkat"):
             causes.lives(self.actor, self.folder / "file", unlink)
         return 2
 
@@ -180,12 +180,15 @@ class Stage:
         """Of what the page cache holds: of files on a disk too, as ours may be in memory, where holes take none."""
         large = sorted(
             (path for path in Path("/usr/lib").glob("*/*.so*") if path.is_file() and not path.is_symlink()),
-            key=lambda path: path.stat().st_size,
+            key=lambda path: -path.stat().st_size,
         )
         with causes.little_memory(self.actor):
             causes.reclaims(self.actor)
-            for path in large[-3:]:
-                self.actor.do("reads", path)
+            read = 0
+            for path in large:
+                read += self.actor.do("reads", path)["ret"]
+                if read >= 64 << 20:
+                    break
         return 1
 
     def resolves(self) -> int:

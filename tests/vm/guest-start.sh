@@ -23,7 +23,7 @@ for word in $(cat /proc/cmdline); do
     esac
 done
 mkdir -p /lib/modules
-[ -e "/lib/modules/$release" ] || ln -s "$modules" "/lib/modules/$release"
+[ -e "/lib/modules/$release" ] || [ ! -d "$modules" ] || ln -s "$modules" "/lib/modules/$release"
 ip link set lo up
 ulimit -l unlimited
 ulimit -c 0

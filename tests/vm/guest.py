@@ -4,7 +4,7 @@
 
     python tests/vm/guest.py [options] KERNEL -- COMMAND…
     python tests/vm/guest.py 5.10 -- uname -a
-    python tests/vm/guest.py --arch arm64 --root DIR --share /work/x:/x 6.12 -- python3 -c 'print(1)'
+    python tests/vm/guest.py --arch arm64 --root DIR --share /srv/x:/x 6.12 -- python3 -c 'print(1)'
     python tests/vm/guest.py --prepare newest        # downloads only; prints the release
 
 KERNEL is a series of Debian's (5.10, 6.1, 6.12, 7.2), a whole release (6.12.107+deb13-cloud-amd64), or "newest".

@@ -204,10 +204,9 @@ def wrong(found: dict[str, Any], partial: bool = False) -> Iterator[str]:
             yield f"{row['tool']} ({row['way']}): {problem}"
     for check in found.get("checks", []):
         if not check["works"] and found["name"] != HERE_ALSO:  # Debian's kernels leave nothing out
-            minimum = LATER.get((found["machine"], check["name"]), check["minimum"])
-            if not minimum or not unjustified(f"before Linux {minimum}", found):
+            if not check["minimum"] or not unjustified(f"before Linux {check['minimum']}", found):
                 continue
-            yield f"doctor: no {check['name']} ({check['reason']}), which there is since Linux {minimum}"
+            yield f"doctor: no {check['name']} ({check['reason']}), which there is since Linux {check['minimum']}"
     for test, why in found["live"]["failed"].items():
         yield f"{test}: {' '.join(why.split())[-600:]}"
     for test, why in found["live"]["skipped"].items():
@@ -216,7 +215,6 @@ def wrong(found: dict[str, Any], partial: bool = False) -> Iterator[str]:
 
 
 SINCE = {"multi": "6.6", "cookie": "5.15"}
-LATER = {("aarch64", "fentry"): "6.4"}
 
 
 def unjustified(reason: str, found: dict[str, Any]) -> str:

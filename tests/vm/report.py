@@ -22,6 +22,7 @@ PAGE = HERE.parents[1] / "docs" / "support.md"
 RESULTS = HERE / "results"
 BEGIN = "\n## Kernel by kernel\n"
 MACHINES = {"x86_64": "x86-64", "aarch64": "arm64"}
+EXPECTED = {"x86_64": ("5.10", "6.1", "6.12", "newest", "here"), "aarch64": ("6.1", "6.12", "newest")}
 WAYS = {"multi": "uprobe_multi links", "cookie": "perf events with cookies", "copy": "a copy of the program a cookie"}
 INTRODUCTION = """
 <!-- written by tests/vm/report.py (make test-kernels): don't edit -->
@@ -31,8 +32,9 @@ has; and the live tests. Debian's kernels run in QEMU, which emulates the proces
 that ran it all. "In part" and "refused" have the tool's own words below the table.
 
 Of the live tests, a kernel runs those that `tests/vm/selection.py` chooses: of each test one variant, and of what
-concerns the kernel, such as ways of attaching, all. A test is skipped only where the kernel is older than what it is
-about, which is checked against the kernel's version.
+concerns the kernel, such as ways of attaching, all; in the short form one test a tool's kind and way of attaching, and
+every tool by its best hooks. A test is skipped only where the kernel is older than what it is about, which is checked
+against the kernel's version.
 """
 
 
@@ -66,6 +68,17 @@ def kernels(found: Sequence[dict[str, Any]]) -> Iterator[str]:
         probed = "; ".join(words for way, words in WAYS.items() if way in ways)
         name = f"{one['kernel']}, {MACHINES[one['machine']]}"
         yield f"| {name} | {how} | {live['passed']} | {failed} | {skipped or '0'} | {probed} |"
+    yield from missing(found)
+
+
+def missing(found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """What has not been tried, or not by the full form."""
+    forms = {(one["machine"], one["name"]): one["form"] for one in found}
+    for machine, names in EXPECTED.items():
+        for words, form in (("Not run yet", None), ("The full form has not been run yet", "short")):
+            series = [name for name in names if forms.get((machine, name)) == form]
+            if series:
+                yield f"\n{words} on {MACHINES[machine]}: {', '.join(series)}."
 
 
 def checks(found: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -88,8 +101,8 @@ def tools(found: Sequence[dict[str, Any]]) -> Iterator[str]:
         cells = []
         for one, words in zip(found, told):
             said = [text for text in words if text not in everywhere]
-            marks = " ".join(f"[{notes.setdefault(text, len(notes) + 1)}]" for text in said)
-            cells.append(f"{came(one, name, said)} {marks}".strip())
+            marks = ", ".join(str(notes.setdefault(text, len(notes) + 1)) for text in said)
+            cells.append(came(one, name, said) + (f" ({marks})" if marks else ""))
         yield f"| {name} | {' | '.join(cells)} |"
     yield ""
     for text, number in notes.items():
