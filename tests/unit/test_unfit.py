@@ -16,7 +16,6 @@ GOOD = """
     bti c
     bti jc
     paciasp
-    autiasp
     xpaclri
     stp x29, x30, [sp, #-16]!
     ldr x16, [x28, #16]
@@ -39,6 +38,7 @@ GOOD = """
     ldar x0, [x1]
 """
 BAD = """
+    autiasp
     ldr x0, .
     ldr w0, .
     ldrsw x0, .
