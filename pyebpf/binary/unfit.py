@@ -23,16 +23,27 @@ def unfit(elf: Elf, address: int) -> str | None:
         return "begins with a trap instruction"
     if elf.machine == "arm64":
         return _unfit_arm64(elf, address)
-    if is_long_nop(elf, address):
+    if elf.machine != "x86-64":
+        return None
+    code = _instruction(elf, address)
+    if _begins_with_long_nop(code):
         return "is a five-byte nop, of which Linux makes a call that forked children crash in"
-    if _is_misread_by_the_kernel(elf, address):
+    if _is_misread_by_the_kernel(code):
         return "begins with an AVX instruction that Linux takes for another: a probe would break it"
-    if _is_exchange_taken_for_nop(elf, address):
+    if _is_exchange_taken_for_nop(code):
         return "begins with an exchange of registers that Linux takes for a nop: a probe would break it"
     return None
 
 
 def is_long_nop(elf: Elf, address: int) -> bool:
+    """Is the instruction at `address` a nop of five bytes, as x86-64 has them?"""
+    try:
+        return elf.machine == "x86-64" and _begins_with_long_nop(_instruction(elf, address))
+    except BinaryError:  # the file ends before it
+        return False
+
+
+def _begins_with_long_nop(code: bytes) -> bool:
     """Is it a nop of five bytes?
 
     From Linux 6.18 on such a nop under a probe becomes a call to a page that the kernel adds to the process
@@ -40,53 +51,45 @@ def is_long_nop(elf: Elf, address: int) -> bool:
     call but not the page, and dies of SIGSEGV; a leaf function that keeps values below its stack pointer gets them
     overwritten by the call.
     """
-    if elf.machine != "x86-64":
-        return False
-    try:
-        code = elf.read(address, LONG_NOP)
-    except BinaryError:  # the file ends sooner
-        return False
     prefixed = code[:1] == b"\x66"
-    if code[prefixed : prefixed + 2] != b"\x0f\x1f":
+    if len(code) < LONG_NOP or code[prefixed : prefixed + 2] != b"\x0f\x1f":
         return False
     mode = code[prefixed + 2] & 0xC7  # what follows: one byte of displacement, and a SIB byte before it if it ends in 4
     return 0x40 <= mode <= 0x47 and (mode == 0x44) != prefixed
 
 
-def _is_misread_by_the_kernel(elf: Elf, address: int) -> bool:
+def _is_misread_by_the_kernel(code: bytes) -> bool:
     """Is it a VEX, EVEX or XOP instruction whose opcode means something else in the one-byte map?
 
     arch/x86/kernel/uprobes.c looks at the opcode alone: branch_setup_xol_ops emulates a jump, call or nop, and
     arch_uprobe_analyze_insn takes others for returns or far calls and leaves the instruction pointer wrong. A probe on
     vpbroadcastb (0x78, js) skips it, one on vpor (0xeb, jmp) jumps: measured on Linux 6.18.
     """
-    if elf.machine != "x86-64":
-        return False
-    code = _instruction(elf, address).lstrip(_PREFIXES)
+    code = code.lstrip(_PREFIXES)
     if code[:1] == b"\x8f":
         return len(code) > 1 and code[1] & 0x1F >= 8  # XOP; else pop
     opcode = {0xC5: 2, 0xC4: 3, 0x62: 4}.get(code[0] if code else 0)
     return opcode is not None and len(code) > opcode and code[opcode] in _MISREAD
 
 
-def _is_exchange_taken_for_nop(elf: Elf, address: int) -> bool:
+def _is_exchange_taken_for_nop(code: bytes) -> bool:
     """Is it xchg of r8 and rax (or their lower halves), which is nop's opcode behind a REX prefix with B?
 
     branch_setup_xol_ops (arch/x86/kernel/uprobes.c, until Linux 6.19 at least) emulates every 0x90 as a nop. Go 1.15
     and 1.19 have runtime.gcWriteBarrierR8 begin with 49 90; a probe there corrupts the heap: measured on Linux 6.18.
     """
-    if elf.machine != "x86-64":
-        return False
-    code = _instruction(elf, address).lstrip(_PREFIXES + b"\x66\xf0\xf2\xf3")
+    code = code.lstrip(_PREFIXES + b"\x66\xf0\xf2\xf3")
     return len(code) > 1 and code[0] & 0xF1 == 0x41 and code[1] == 0x90
 
 
 def _instruction(elf: Elf, address: int) -> bytes:
-    """The bytes that the instruction begins with."""
-    try:
-        return elf.read(address, _MAX_INSTRUCTION)
-    except BinaryError:  # the file ends sooner
-        return elf.read(address, 1)
+    """The bytes that the instruction begins with: all it can have, or those up to the end of what is loaded."""
+    for size in range(_MAX_INSTRUCTION, 1, -1):
+        try:
+            return elf.read(address, size)
+        except BinaryError:  # the file ends sooner
+            pass
+    return elf.read(address, 1)
 
 
 def _is_trap(elf: Elf, address: int) -> bool:

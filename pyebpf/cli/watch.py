@@ -115,8 +115,9 @@ class Watch:
             left = None if until is None else until - time.monotonic()
             if left is not None and left <= 0:
                 return self.TIME
-            longest = _GLANCE if self.glance else 3_600_000
-            milliseconds = (longest if self.glance else None) if left is None else min(int(left * 1000) + 1, longest)
+            milliseconds = _GLANCE if self.glance else None
+            if left is not None:
+                milliseconds = min(int(left * 1000) + 1, milliseconds or 3_600_000)
             ready = False
             events = self._poll.poll(milliseconds)
             if self.glance and not events:

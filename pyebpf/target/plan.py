@@ -135,8 +135,9 @@ class Planner:
     def _overlaps(self, image: Image, size: int) -> bool:
         """Do the functions so far, with one more, have many times as much code as their file? Each is decoded."""
         self._decoded[image] = decoded = self._decoded.get(image, 0) + size
-        code = sum(end - start for start, end in image.elf.executable_ranges())
-        return decoded > max(_MAX_OVERLAP * code, _DECODED_ANYHOW)
+        if decoded <= _DECODED_ANYHOW:
+            return False
+        return decoded > _MAX_OVERLAP * sum(end - start for start, end in image.elf.executable_ranges())
 
     def returns_of_tail_calls(self, image: Image, function: Function, exits: Exits) -> tuple[int, ...] | None:
         """All returns of a function that ends in tail calls: its own and those of the functions called.
