@@ -117,15 +117,6 @@ def fetch(url: str) -> Any:
         return json.loads(answer.read())
 
 
-def until(what: str, check: Any, seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := check()):
-        if time.monotonic() > deadline:
-            raise SystemExit(f"never: {what}")
-        time.sleep(0.05)
-    return found
-
-
 class Prometheus:
     """Debian's, with an empty database, on loopback."""
 
@@ -204,8 +195,8 @@ def soak(
             return False
 
     for name in ("steady", "steady-times", "sudden", "fast", "starts"):
-        until(f"{name} attached", lambda name=name: seen(name))
-    until("Prometheus is up", lambda: ready(prometheus))
+        targets.until(lambda name=name: seen(name), f"{name} attached", 30)
+    targets.until(lambda: ready(prometheus), "Prometheus is up", 30)
     steady, sudden = callers["steady"], callers["sudden"]
     for caller in callers.values():
         caller.start()
@@ -222,7 +213,9 @@ def soak(
             attached = {name: count_of(url, name) for name in ("steady", "steady-times")}
             steady.install()
             for name, number in attached.items():
-                until(f"{name} on its new file", lambda name=name, number=number: count_of(url, name) > number)
+                targets.until(
+                    lambda name=name, number=number: count_of(url, name) > number, f"{name} on its new file", 30
+                )
             sudden.install()
         for caller in (steady, sudden):
             caller.stop()

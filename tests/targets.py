@@ -23,7 +23,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,15 @@ _COMPILERS = {
     ".rs": ("rustc", "--edition", "2021", "-g", "-C", "opt-level=2"),
 }
 DEADLINE = 120  # seconds; a target that needs longer has a fault
+
+
+def until(condition: Callable[[], Any], what: str = "what was waited for", seconds: float = DEADLINE) -> Any:
+    """Waits until it holds. Returns what it returned; raises AssertionError: it never did."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, f"never: {what}"
+        time.sleep(0.005)
+    return found
 
 
 @functools.cache

@@ -22,7 +22,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -303,7 +302,7 @@ class Listener:
         """
         room = self.queued()[1] - self.queued()[0] + 1
         queued = [client.connect(self) for _ in range(room)]
-        waits_for(lambda: self.queued()[0] > self.queued()[1])
+        targets.until(lambda: self.queued()[0] > self.queued()[1])
         return queued, [client.connect(self, "start") for _ in range(extra)]
 
     def close(self) -> Reply:
@@ -413,14 +412,6 @@ def connected(
     return ours, theirs
 
 
-def waits_for(condition: Callable[[], object]) -> None:
-    """Until it holds; fails after `targets.DEADLINE`."""
-    end = time.monotonic() + targets.DEADLINE
-    while not condition():
-        assert time.monotonic() < end, "it never came to pass"
-        time.sleep(0.005)
-
-
 class Namespace:
     """A network namespace with its loopback device up (127.0.0.0/8 and ::1).
 
@@ -463,7 +454,7 @@ class Namespace:
 
     def waits(self, group: str, counter: str, least: int) -> int:
         """Until a counter is so high; returns it."""
-        waits_for(lambda: self.counters()[group][counter] >= least)
+        targets.until(lambda: self.counters()[group][counter] >= least)
         return self.counters()[group][counter]
 
     def close(self) -> None:

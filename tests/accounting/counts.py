@@ -213,7 +213,7 @@ def round_trips(scale: float) -> Iterator[Entry]:
                     theirs.send(10), ours.receive(10)
             for pair in pairs:
                 for end in pair:
-                    traffic.waits_for(lambda end=end: not end.info()["unacked"])
+                    targets.until(lambda end=end: not end.info()["unacked"])
             return received() - before
 
         with firing.runs("on_received", left.net.inode) as fired, pyebpf.tcprtt(netns=left.net.inode) as session:
@@ -236,7 +236,7 @@ def congestion(scale: float) -> Iterator[Entry]:
                 ours.send(997)
             for state in (4, 0):  # enum tcp_ca_state, as TCP_INFO has it: Loss, Open
                 for ours, _ in pairs:
-                    traffic.waits_for(lambda ours=ours, state=state: ours.info()["ca_state"] == state)
+                    targets.until(lambda ours=ours, state=state: ours.info()["ca_state"] == state)
                 right.mend()
             return 2 * count
 

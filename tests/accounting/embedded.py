@@ -16,7 +16,6 @@ from urllib.request import urlopen
 
 import ownprograms
 import targets
-import traffic
 from accounting import ledger
 from accounting.ledger import Entry, by_kind, case, number
 from accounting.making import many
@@ -54,7 +53,7 @@ def rings(scale: float) -> Iterator[Entry]:
                 if read:
                     assert obj.bss is not None
                     dropped = int(obj.bss["dropped"])
-                    traffic.waits_for(lambda: not _waits(obj))
+                    targets.until(lambda: not _waits(obj))
                     reader.close()
                     thread.join()
                 else:
@@ -143,7 +142,7 @@ def agent(scale: float) -> Iterator[Entry]:
                 assert process.stderr is not None
                 address = next(line["listen"] for line in map(json.loads, process.stderr) if line["msg"] == "started")
                 threading.Thread(target=process.stderr.read, daemon=True).start()
-                traffic.waits_for(lambda: _attached(address) == 2)
+                targets.until(lambda: _attached(address) == 2)
                 made = make()
                 counts = {name: _metric(address, name) for name in ("calls_total", "call_duration_seconds_count")}
             finally:

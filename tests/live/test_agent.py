@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,15 +37,6 @@ libc = ctypes.CDLL(None, use_errno=True)
 assert libc.prctl(65, 1, 0, 0, 0) == 0, os.strerror(ctypes.get_errno())  # PR_SET_MDWE
 os.execv(sys.executable, [sys.executable, "-m", "pyebpf", *sys.argv[1:]])
 """
-
-
-def eventually(what: str, check: Callable[[], Any]) -> Any:
-    """What `check` returns once it is true."""
-    deadline = time.monotonic() + targets.DEADLINE
-    while not (found := check()):
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.02)
-    return found
 
 
 class Agent:
@@ -89,7 +79,7 @@ class Agent:
             assert len(found) >= times or self.process.poll() is None, self.lines
             return found[times - 1] if len(found) >= times else None
 
-        line: dict[str, Any] = eventually(f"{times} x {pattern!r} in {self.lines}", find)
+        line: dict[str, Any] = targets.until(find, f"{times} x {pattern!r} in {self.lines}")
         return line
 
     def get(self, path: str, accept: str = "") -> bytes:
@@ -110,7 +100,7 @@ class Agent:
             last.update(self.health(trace))
             return all(last[key] == value for key, value in wanted.items())
 
-        eventually(f"{trace} with {wanted}: {last} {self.lines}", check)
+        targets.until(check, f"{trace} with {wanted}: {last} {self.lines}")
         return last
 
     def metric(self, name: str, **labels: str) -> float:
@@ -362,7 +352,7 @@ def test_reload(start: Callable[..., Agent], tmp_path: Path) -> None:
     assert agent.calls("hot") == 997 and agent.metric("pyebpf_trace_attachments_total", trace="hot") == 1
     with running(path, 23) as target:
         target.go()
-        eventually("its opens", lambda: agent.metric("pyebpf_events_total", trace="opens", comm="prog"))
+        targets.until(lambda: agent.metric("pyebpf_events_total", trace="opens", comm="prog"), "its opens")
     assert agent.calls("hot") == 997 + 23
 
 
@@ -386,7 +376,7 @@ def test_reload_onto_another_port_with_otlp(start: Callable[..., Agent], tmp_pat
         agent.until("second", state="attached")
         assert agent.calls("second") == 0
         assert agent.metric("pyebpf_trace_attachments_total", trace="second") == 2
-        eventually("a delivery", lambda: server.requests)
+        targets.until(lambda: server.requests, "a delivery")
         with running(path, 23) as target:
             target.go()
         agent.end()
@@ -527,7 +517,7 @@ def test_without_root(start: Callable[..., Agent], tmp_path: Path, hardened: boo
         target.go()
         assert agent.calls("hot") == 997
         assert agent.metric("pyebpf_call_duration_seconds_count", trace="exe") == 997
-        eventually("its opens", lambda: agent.metric("pyebpf_events_total", trace="opens", comm="prog"))
+        targets.until(lambda: agent.metric("pyebpf_events_total", trace="opens", comm="prog"), "its opens")
     status = Path(f"/proc/{agent.process.pid}/status").read_text()
     assert "Uid:\t65534\t65534" in status and "NoNewPrivs:\t1" in status
     agent.end()

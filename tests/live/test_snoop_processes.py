@@ -193,7 +193,7 @@ def test_each_thread_that_ends(actor: traffic.Actor) -> None:
         reply = causes.threads(actor, 23)
         events: list[Any] = []
         # A thread can be joined a little before it is told to have ended.
-        traffic.waits_for(lambda: events.extend(each.drain()) or len(events) >= 23)  # type: ignore[func-returns-value]
+        targets.until(lambda: events.extend(each.drain()) or len(events) >= 23)  # type: ignore[func-returns-value]
         assert seen(each) == []
         assert seen(processes) == []
     assert [event.tid for event in events] == reply["tids"] and len(events) == 23

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import targets
 import tracing
 import traffic
 
@@ -605,7 +606,7 @@ def test_the_filter_of_cgroups(net: traffic.Namespace, cgroup: Path) -> None:
         traffic.connected(client, server)[0].reset()
         assert seen(session) == []
     server.kill()
-    traffic.waits_for(lambda: not (cgroup / "inner" / "cgroup.procs").read_text())
+    targets.until(lambda: not (cgroup / "inner" / "cgroup.procs").read_text())
 
 
 def test_numbers_in_another_pid_namespace(net: traffic.Namespace) -> None:
@@ -678,7 +679,7 @@ def test_the_table_is_emptied(net: traffic.Namespace) -> None:
         serving = server.serve(listener, 997)
         client.burst(listener, 997, reset=True).result()
         serving.result()
-        traffic.waits_for(lambda: len(list(events.object.maps["owners"])) <= before + 97)  # others work here too
+        targets.until(lambda: len(list(events.object.maps["owners"])) <= before + 97)  # others work here too
     finally:
         events.close()
 

@@ -255,7 +255,7 @@ def retransmits_of_lost_acknowledgements(probes: bool) -> bool:
             right.mend()
             for ours, theirs in pairs:
                 theirs.receive(997)
-                traffic.waits_for(lambda ours=ours: not ours.info()["unacked"])
+                targets.until(lambda ours=ours: not ours.info()["unacked"])
             counters = left.net.counters()
         events, made, run = result.of("retransmit"), counters["Tcp"]["RetransSegs"] - already, fired() - before_it
     assert len(events) == run
@@ -291,7 +291,7 @@ def test_probes_with_new_data() -> None:
             left.net.waits("TcpExt", "TCPLossProbes", 1)
             left.net.waits("Tcp", "RetransSegs", 1)
             right.mend()
-            traffic.waits_for(lambda: not ours.info()["unacked"])
+            targets.until(lambda: not ours.info()["unacked"])
             counters = left.net.counters()
         events = result.of("retransmit")
         (attached,) = result.of("attached")
@@ -340,7 +340,7 @@ def test_counted_by_connection() -> None:
             left.net.waits("Tcp", "RetransSegs", 6)
             right.mend()
             for ours, _ in pairs:
-                traffic.waits_for(lambda ours=ours: not ours.info()["unacked"])
+                targets.until(lambda ours=ours: not ours.info()["unacked"])
             number = left.net.counters()["Tcp"]["RetransSegs"]
         rows = result.of("retransmits")
     assert not result.of("retransmit")
@@ -363,7 +363,7 @@ def test_round_trips() -> None:
                     ours.send(10), their.receive(10)
                     their.send(10), ours.receive(10)
                 for end in (ours, their):
-                    traffic.waits_for(lambda end=end: not end.info()["unacked"])
+                    targets.until(lambda end=end: not end.info()["unacked"])
                 received[host] = ours.info()["segs_in"] - 1  # its SYN-ACK
                 passive += their.info()["segs_in"] - 2  # SYN, and the ACK that made it a connection
         rows = {row["address"]: row for row in result.of("rtt")}
@@ -390,7 +390,7 @@ def test_round_trips_of_some(options: list[str]) -> None:
             before = pairs[0][0].info()["segs_in"]
             for ours, theirs in pairs:
                 ours.send(10), theirs.receive(10)
-                traffic.waits_for(lambda ours=ours: not ours.info()["unacked"])
+                targets.until(lambda ours=ours: not ours.info()["unacked"])
             number = pairs[0][0].info()["segs_in"] - before
     assert [row["count"] for row in result.of("rtt")] == [number]
 
@@ -476,11 +476,11 @@ def test_congestion() -> None:
             begun = [ours.send(997)["start"] for ours, _ in (old, new)]
             left.net.waits("TcpExt", "TCPTimeouts", 2)
             for ours, _ in (old, new):
-                traffic.waits_for(lambda ours=ours: ours.info()["ca_state"] == 4)
+                targets.until(lambda ours=ours: ours.info()["ca_state"] == 4)
             right.mend()
             ended = []
             for ours, _ in (old, new):
-                traffic.waits_for(lambda ours=ours: not ours.info()["unacked"] and ours.info()["ca_state"] == 0)
+                targets.until(lambda ours=ours: not ours.info()["unacked"] and ours.info()["ca_state"] == 0)
                 ended.append(ours.info()["end"])
         rows = {row["lport"]: row for row in result.of("congestion")}
         elapsed = result.lines[-1]["elapsed_s"] * 1e9
@@ -512,7 +512,7 @@ def test_congestion_of_some_ports() -> None:
             for ours, _ in pairs:
                 ours.send(997)
             for ours, _ in pairs:
-                traffic.waits_for(lambda ours=ours: ours.info()["ca_state"] == 4)
+                targets.until(lambda ours=ours: ours.info()["ca_state"] == 4)
             right.mend()
     assert [(row["lport"], row["ip"], row["changes"] >= 1) for row in result.of("congestion")] == [(port, 6, True)]
     for word in ("5-4", "x", "70000", "-1"):
@@ -529,7 +529,7 @@ def test_a_connection_that_hangs() -> None:
         ours, theirs = traffic.connected(client, server, right.v4)
         right.lose()
         ours.send(997)
-        traffic.waits_for(lambda: ours.info()["ca_state"] == 4)
+        targets.until(lambda: ours.info()["ca_state"] == 4)
         (first,) = session.interval()
         (second,) = session.interval()
         ours.reset(), theirs.close()

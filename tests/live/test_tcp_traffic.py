@@ -109,7 +109,7 @@ def test_a_life(net: traffic.Namespace, host: str, to: str, ip: int, before: boo
         theirs.send(997), ours.receive(997)
         closing = time.monotonic_ns()
         if how == "reset":
-            traffic.waits_for(lambda: not theirs.info()["unacked"])  # a reset acknowledges nothing
+            targets.until(lambda: not theirs.info()["unacked"])  # a reset acknowledges nothing
             ours.reset()
             theirs.close()
         elif how == "half-close":
@@ -185,7 +185,7 @@ def test_what_the_peer_did_not_acknowledge_is_not_counted(before: bool) -> None:
             if not before:
                 ours, theirs = traffic.connected(client, server, right.v6)
             ours.send(97), theirs.receive(97)
-            traffic.waits_for(lambda: ours.info()["unacked"] == 0)
+            targets.until(lambda: ours.info()["unacked"] == 0)
             left.lose()
             ours.send(10007)
             ours.reset()
@@ -403,9 +403,9 @@ def test_a_burst_that_the_buffer_has_no_room_for(net: traffic.Namespace, monkeyp
     with tcplife(netns=net.inode) as session:
         served = server.serve(listener, number)
         client.burst(listener, number).result(), served.result()
-        traffic.waits_for(lambda: session.losses.dropped)
+        targets.until(lambda: session.losses.dropped)
         lives: list[Life] = []
-        traffic.waits_for(lambda: lives.extend(session.drain()) or len(lives) + session.losses.dropped == 2 * number)
+        targets.until(lambda: lives.extend(session.drain()) or len(lives) + session.losses.dropped == 2 * number)
         assert lives
 
 
@@ -588,7 +588,7 @@ def test_a_cgroup(net: traffic.Namespace, tmp_path: Path, before: bool) -> None:
             assert sent.interval() == [SubnetBytes("127.0.0.1/32", 97)]
     finally:
         client.kill()
-        traffic.waits_for(lambda: not (inner / "cgroup.procs").read_text())
+        targets.until(lambda: not (inner / "cgroup.procs").read_text())
         inner.rmdir(), group.rmdir()
         subprocess.run(["umount", str(tmp_path)], check=True)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import targets
 from torture.case import Outcome, altered, case
-from torture.subjects import native, times, until
+from torture.subjects import native, times
 
 import pyebpf
 
@@ -67,7 +67,7 @@ def threads(scale: float) -> Outcome:
             worker.join()
         if faults:
             raise faults[0]
-        until(lambda: altered(target.pid, target.path) <= 2 * 512, "breakpoints are left")
+        targets.until(lambda: altered(target.pid, target.path) <= 2 * 512, "breakpoints are left")
         truth = target.go()
         seen = sum(counts.snapshot().values())
     checks = {"calls": (seen, truth["calls"]["step"]), "checksum": (truth["checksum"], truth["expected"])}
@@ -157,11 +157,11 @@ def becomes(scale: float) -> Outcome:
                 assert embedder.stdout.readline() == "ready\n"
                 assert altered(target.pid, target.path)
                 print("\n", end="", file=embedder.stdin, flush=True)
-                until(lambda: Path(f"/proc/{embedder.pid}/comm").read_text() == "cat\n", "no exec")  # noqa: B023
+                targets.until(lambda: Path(f"/proc/{embedder.pid}/comm").read_text() == "cat\n", "no exec")  # noqa: B023
                 for fd in os.listdir(f"/proc/{embedder.pid}/fd"):
                     with contextlib.suppress(OSError):
                         held += os.readlink(f"/proc/{embedder.pid}/fd/{fd}").startswith("anon_inode:")
-                until(lambda: altered(target.pid, target.path) == 0, "breakpoints are left")
+                targets.until(lambda: altered(target.pid, target.path) == 0, "breakpoints are left")
                 embedder.stdin.close()
         truth = target.go()
     checks = {"descriptors held": (held, 0), "checksum": (truth["checksum"], truth["expected"])}

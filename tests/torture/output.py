@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import targets
 from torture.case import Outcome, case
-from torture.subjects import TOOLS, Ended, Subjects, Tracer, endless, native, times, until
+from torture.subjects import TOOLS, Ended, Subjects, Tracer, endless, native, times
 
 
 def _closed(*fds: int) -> Callable[[], None]:
@@ -94,7 +94,7 @@ def nobody_reads(scale: float, name: str) -> Outcome:
         target.begin()
         checks["calls beside a full pipe"] = (target.first_line()["calls"]["hot"], calls)
         tracer.process.send_signal(signal.Signals[name])
-        until(lambda: tracer.phase() != "tracing", "it still has its probes")
+        targets.until(lambda: tracer.phase() != "tracing", "it still has its probes")
         records = []
         with open(read) as pipe:
             for line in pipe:
@@ -116,7 +116,7 @@ def nobody_reads(scale: float, name: str) -> Outcome:
             time.sleep(0.3)
             return tracer.process.poll() is not None
 
-        until(told_again, "it can't be ended")
+        targets.until(told_again, "it can't be ended")
         os.close(read)
         assert tracer.end().code == 130
     return Outcome(calls + 10007, "calls", checks)

@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import targets
 from torture.case import Outcome, case
-from torture.subjects import DURATION, TOOLS, Ended, Subjects, Tracer, seeded, times, until
+from torture.subjects import DURATION, TOOLS, Ended, Subjects, Tracer, seeded, times
 
 MIB = 1 << 20
 
@@ -30,7 +31,7 @@ def cgroup(controller: str, v1: str, v2: str, value: str) -> Iterator[tuple[str,
         (folder / (v1 if old else v2)).write_text(value)
         yield ("sh", "-c", f'echo $$ >{folder}/cgroup.procs && exec "$@"', "sh")
     finally:
-        until(lambda: _removed(folder), "its control group is in use")
+        targets.until(lambda: _removed(folder), "its control group is in use")
 
 
 def _removed(folder: Path) -> bool:

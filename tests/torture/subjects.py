@@ -117,7 +117,7 @@ def counted_right(least: int = 997) -> dict[str, tuple[int, int]]:
         texts = stack.enter_context(pyebpf.trace(":text", args=["arg1"], pid=target.pid))
         opens = stack.enter_context(pyebpf.opensnoop(pid=target.pid))
         target.begin()
-        until(lambda: sum(steps.snapshot().values()) >= least, "its calls aren't seen")
+        targets.until(lambda: sum(steps.snapshot().values()) >= least, "its calls aren't seen")
         truth = target.go()
         steps.detach()
         return {
@@ -241,7 +241,7 @@ class Tracer:
             if self.process.poll() is None:
                 self.process.kill()
                 self.process.wait()
-        until(lambda: not orphans(), "a child of the tracer is left")
+        targets.until(lambda: not orphans(), "a child of the tracer is left")
         return Ended(code, self._text(self._output), self._text(self._error))
 
     @staticmethod
@@ -264,14 +264,6 @@ def orphans() -> list[int]:
             elif b"-m\0pyebpf" in command or b"pyebpf.export" in command or not command:  # none: it is about to end
                 found.append(pid)
     return found
-
-
-def until(condition: Callable[[], bool], fault: str) -> None:
-    """Waits until it holds."""
-    deadline = time.monotonic() + targets.DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, fault
-        time.sleep(0.005)
 
 
 def seeded() -> tuple[random.Random, str]:

@@ -8,8 +8,9 @@ import statistics
 import time
 from collections import Counter
 
+import targets
 from torture.case import Outcome, altered, case
-from torture.subjects import SIGNALS, STEPS, TOOLS, Ended, Subjects, Tracer, endless, seeded, times, until
+from torture.subjects import SIGNALS, STEPS, TOOLS, Ended, Subjects, Tracer, endless, seeded, times
 
 KILLS = 34  # a tool: 204 in all
 SENT = 30  # of each signal
@@ -106,7 +107,7 @@ def killed_at_probes(scale: float, what: str) -> Outcome:
                 before = altered(target.pid, target.path)
                 assert before == STEPS, before
                 tracer.process.send_signal(signal.SIGINT)
-            until(lambda: altered(target.pid, target.path) != before, "it doesn't begin")  # noqa: B023
+            targets.until(lambda: altered(target.pid, target.path) != before, "it doesn't begin")  # noqa: B023
             time.sleep(rng.random() * 0.002)  # a moment to strike at, not to wait for anything
             tracer.process.kill()
             midway += 0 < altered(target.pid, target.path) < STEPS

@@ -78,11 +78,11 @@ class Stage:
         for ours, _ in pairs:
             ours.send(997)
         for ours, _ in pairs:
-            traffic.waits_for(lambda ours=ours: ours.info()["ca_state"] == 4)
+            targets.until(lambda ours=ours: ours.info()["ca_state"] == 4)
         self.right.mend()
         for ours, theirs in pairs:
             theirs.receive(997)
-            traffic.waits_for(lambda ours=ours: not ours.info()["unacked"])
+            targets.until(lambda ours=ours: not ours.info()["unacked"])
         after = self.left.net.counters()["Tcp"]["RetransSegs"]
         for ours, theirs in pairs:
             ours.close(), theirs.close()
@@ -100,7 +100,7 @@ class Stage:
         self.left.net.waits("TcpExt", "TCPLossProbes", before["TcpExt"]["TCPLossProbes"] + 1)
         self.left.net.waits("Tcp", "RetransSegs", before["Tcp"]["RetransSegs"] + 1)
         self.right.mend()
-        traffic.waits_for(lambda: not ours.info()["unacked"])
+        targets.until(lambda: not ours.info()["unacked"])
         ours.close(), theirs.close()
         return self.left.net.counters()["Tcp"]["RetransSegs"] - before["Tcp"]["RetransSegs"]
 

@@ -218,15 +218,12 @@ SINCE = {"multi": "6.6", "cookie": "5.15"}
 
 
 def unjustified(reason: str, found: dict[str, Any]) -> str:
-    """Why a skip is none that the kernel's version, or the processor, justifies; empty: it is one."""
+    """Why a skip is none that the kernel's version justifies; empty: it is one."""
     release = tuple(map(int, re.findall(r"\d+", found.get("kernel", "0"))[:2]))
     version = re.fullmatch(r"before Linux (\d+)\.(\d+)", reason)
     if version:
         minimum = (int(version[1]), int(version[2]))
         return "" if release < minimum else f"skipped as “{reason}” on {found['kernel']}"
-    machine = re.fullmatch(r"only on (x86_64|aarch64)", reason)
-    if machine and machine[1] != found["machine"]:
-        return ""
     return f"skipped for no reason of the kernel's version: {reason}"
 
 
