@@ -35,9 +35,7 @@ EXPLANATIONS = (
         " {hits/an empty program/at the return, by/ns} ns. The peers use that one, which replaces the return"
         " address on the"
         " stack: it ends Go programs, and C++ ones that throw through it. `--allow-uretprobe` uses it too"
-        " ({hits/latency histogram/pyebpf --allow/ns} ns). A single step is dear on virtual machines: each takes"
-        " two exits to"
-        " the host.",
+        " ({hits/latency histogram/pyebpf --allow/ns} ns).",
     ),
     Explanation(
         "growth.1", "latency histogram*", "ns a call",
@@ -69,28 +67,28 @@ EXPLANATIONS = (
     ),
     Explanation(
         "start*", "*", "peak memory*",
-        "A Python that does nothing takes {sizes.1/Python alone/Python/peak} MB; libbpf-tools are C programs of 0.4"
-        " MB. The rest"
-        " is pyebpf's modules and libbpf's reading of the object.",
+        "A Python that does nothing takes {sizes.1/Python alone/Python/peak} MB, one that imports the modules of"
+        " opensnoop {sizes.1/opensnoop's modules/pyebpf 0/peak} MB; libbpf-tools are C programs, whose `opensnoop"
+        " --version` takes {sizes.1/--version/libbpf-tools/peak} MB.",
     ),
     Explanation(
         "start*", "*", "*",
         "libbpf-tools are C programs. A Python that does nothing takes {sizes.1/Python alone/Python/ms} ms and"
         " {sizes.1/Python alone/Python/CPU} ms of CPU to begin and end; one that imports the modules of opensnoop"
-        " {sizes.1/opensnoop's modules/pyebpf 0/ms} and {sizes.1/opensnoop's modules/pyebpf 0/CPU} ms. What is left"
-        " of the row"
-        " is the work itself: reading the object, the kernel's check of its programs, attaching, the first line.",
+        " {sizes.1/opensnoop's modules/pyebpf 0/ms} and {sizes.1/opensnoop's modules/pyebpf 0/CPU} ms. Behind that"
+        " come, with every tool, reading the object, the kernel's check of its programs, and attaching.",
     ),
     Explanation(
         "attaching", "*", "peak memory*",
-        "Python alone takes {sizes.1/Python alone/Python/peak} MB; each function has a name, a site and a row in"
-        " Python.",
+        "Python alone takes {sizes.1/Python alone/Python/peak} MB, attaching to one function"
+        " {attaching/1/pyebpf 0/peak} MB, to 10,000 {attaching/10,000/pyebpf 0/peak} MB.",
     ),
     Explanation(
         "attaching", "*", "*",
-        "The kernel places and removes a breakpoint for each function in each process, with every tool alike; the"
-        " rest is the"
-        " start ({starting/funccount/pyebpf 0/start} ms), and reading and proving each function's first instruction.",
+        "One function takes {attaching/1/pyebpf 0/start} ms until it is attached, and {attaching/1/pyebpf 0/CPU} ms of"
+        " CPU; 10,000 take {attaching/10,000/pyebpf 0/start} and {attaching/10,000/pyebpf 0/CPU} ms. Before a probe"
+        " is placed, the function's first instruction is read from the file and decoded, in Python, to prove that"
+        " a probe may stand there; the breakpoints the kernel places with every tool alike.",
     ),
     Explanation(
         "symbols", "*", "*",
@@ -103,14 +101,12 @@ EXPLANATIONS = (
         "symbols.1", "*", "*",
         "The tables of symbols are searched in Python; Python alone takes {sizes.1/Python alone/Python/CPU} ms of"
         " CPU and"
-        " {sizes.1/Python alone/Python/peak} MB. What is found is decoded before it is probed, which bpftrace 0.17"
-        " doesn't.",
+        " {sizes.1/Python alone/Python/peak} MB. What is found is decoded before it is probed.",
     ),
     Explanation(
         "delivery.1", "ex[ei]*", "ns added",
-        "pyebpf's program itself takes about 2 µs; the rest is its reader, which is woken for each program and runs"
-        " on a CPU"
-        " that the loop wants. A reader in Python takes longer for a line than one in C.",
+        "Of an exec pyebpf's programs run for {overhead/execsnoop: exec/pyebpf/ns} ns, of an exit for"
+        " {overhead/exitsnoop: exit/pyebpf/ns}; the reader, in Python, runs beside the loop (the column of CPU).",
     ),
     Explanation(
         "delivery.1", "killsnoop", "ns added",
@@ -140,9 +136,9 @@ EXPLANATIONS = (
     ),
     Explanation(
         "sizes", "installed", "*",
-        "libbpf-tools' programs share one library of 0.4 MB; pyebpf brings 40 tools, its library for Python,"
-        " readers of Go's,"
-        " C's, C++'s and Rust's tables, and its binding.",
+        "libbpf-tools' libraries take {sizes/installed/libbpf-tools/libraries} MB, their programs"
+        " {sizes/installed/libbpf-tools/all} MB; pyebpf's package takes {sizes/installed/pyebpf 0/all} MB with cffi:"
+        " tools, a library for programs in Python, and readers of what C, C++, Rust and Go say of their functions.",
     ),
     Explanation(
         "sizes*", "*", "*",
@@ -154,13 +150,13 @@ EXPLANATIONS = (
         "growth", "* a second", "CPU*",
         "Compare the column of those shown. A line is made in Python, in batches of up to 1024 records; at low"
         " rates the reader"
-        " is woken for each.",
+        " looks every 4 ms, or is woken for each.",
     ),
     Explanation(
         "growth.2", "*", "different*",
-        "A map has a size from the start: pyebpf's holds 16,384 values or stacks, bpftrace's 4,096 unless told"
-        " otherwise, as"
-        " here. What finds no place is counted, and said at the end: a report never looks complete when it isn't.",
+        "A map has a size from the start: pyebpf's holds 16,384 values or stacks unless told otherwise (`--max-keys`),"
+        " bpftrace's 4,096; here it was told a million. What finds no place is counted, and said at the end: a report"
+        " never looks complete when it isn't.",
     ),
     Explanation(
         "growth.2", "*", "peak memory*",

@@ -140,11 +140,14 @@ class Tool:
             os.killpg(self._process.pid, signal.SIGINT)
 
     def end(self) -> Outcome:
-        """Tells it to end, and waits for that. Raises Failed when it has to be killed for taking too long."""
+        """Tells it to end, once, and waits for that. Raises Failed when it has to be killed for taking too long.
+
+        bpftrace 0.17 forgets a Ctrl-C that finds it elsewhere than in its wait for events: only the next one ends it.
+        """
         self.interrupt()
         outcome = self._outcome()[0]
         if outcome.killed:
-            raise Failed("did not end by Ctrl-C")
+            raise Failed("one Ctrl-C did not end it")
         return outcome
 
     def finish(self) -> Outcome:

@@ -28,6 +28,7 @@ from soak_watch import Watched
 TOP = Path(__file__).resolve().parents[1]
 RATE, FAST_RATE = 1000, 1_000_000  # calls a second
 ROUND = 10.0  # seconds until steady and sudden are restarted
+PAUSE = 0.05  # seconds between two questions to the agent: each costs it something
 MAX_RATE, COOLDOWN = 100_000, 10
 CONFIG = """
 listen = "127.0.0.1:{port}"
@@ -195,8 +196,8 @@ def soak(
             return False
 
     for name in ("steady", "steady-times", "sudden", "fast", "starts"):
-        targets.until(lambda name=name: seen(name), f"{name} attached", 30)
-    targets.until(lambda: ready(prometheus), "Prometheus is up", 30)
+        targets.until(lambda name=name: seen(name), f"{name} attached", PAUSE)
+    targets.until(lambda: ready(prometheus), "Prometheus is up", PAUSE)
     steady, sudden = callers["steady"], callers["sudden"]
     for caller in callers.values():
         caller.start()
@@ -214,7 +215,7 @@ def soak(
             steady.install()
             for name, number in attached.items():
                 targets.until(
-                    lambda name=name, number=number: count_of(url, name) > number, f"{name} on its new file", 30
+                    lambda name=name, number=number: count_of(url, name) > number, f"{name} on its new file", PAUSE
                 )
             sudden.install()
         for caller in (steady, sudden):

@@ -3,8 +3,9 @@
 #define __PYEBPF_STACKCOUNT_H
 
 enum stackcount_limits {
-	STACKCOUNT_FRAMES = 127,   /* kernel.perf_event_max_stack as shipped */
-	STACKCOUNT_ROW_BITS = 20, /* of user_stack and kernel_stack: the row; above it the number of the map */
+	STACKCOUNT_FRAMES = 127,  /* kernel.perf_event_max_stack as shipped */
+	STACKCOUNT_MAPS = 4,      /* of user stacks, and as many of kernel stacks */
+	STACKCOUNT_ROW_BITS = 24, /* of user_stack and kernel_stack: the row; above it the number of the map */
 };
 
 struct stack_key {

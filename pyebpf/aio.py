@@ -258,8 +258,9 @@ class _Records(AsyncIterator[_Item]):
             left = None if self._deadline is None else self._deadline - time.monotonic()
             if left is not None and left <= 0:
                 break
-            if stream.nap():
-                await owner._wait(0.001)
+            rest = stream.rest()
+            if rest:
+                await owner._wait(rest if left is None else min(rest, left))
             else:
                 await owner._wait(left, stream.fileno())
             self._left = _MOST_AT_ONCE

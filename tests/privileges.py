@@ -97,9 +97,11 @@ class Stage:
 
 @contextmanager
 def stage() -> Iterator[Stage]:
-    with tempfile.TemporaryDirectory(prefix="pyebpf-privileges-") as folder, causes.actor() as actor:
+    """What tools need; kernel.perf_event_paranoid is at most what Linux itself knows meanwhile."""
+    with unprivileged.paranoid(2), tempfile.TemporaryDirectory(prefix="pyebpf-privileges-") as folder:
         os.chmod(folder, 0o755)
-        yield Stage(Path(folder), actor)
+        with causes.actor() as actor:
+            yield Stage(Path(folder), actor)
 
 
 # What happens

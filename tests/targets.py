@@ -39,12 +39,12 @@ _COMPILERS = {
 DEADLINE = 120  # seconds; a target that needs longer has a fault
 
 
-def until(condition: Callable[[], Any], what: str = "what was waited for", seconds: float = DEADLINE) -> Any:
-    """Waits until it holds. Returns what it returned; raises AssertionError: it never did."""
-    end = time.monotonic() + seconds
+def until(condition: Callable[[], Any], what: str = "what was waited for", pause: float = 0.005) -> Any:
+    """Waits until it holds, asking after each pause (seconds). Returns what it returned; AssertionError: never."""
+    end = time.monotonic() + DEADLINE
     while not (found := condition()):
         assert time.monotonic() < end, f"never: {what}"
-        time.sleep(0.005)
+        time.sleep(pause)
     return found
 
 

@@ -5,6 +5,8 @@ Use::
 
     done = subprocess.run(unprivileged.command(("CAP_BPF", "CAP_PERFMON"), sys.executable, "-m", "pyebpf", "doctor"))
 
+Linux 5.10 of Debian refuses what CAP_PERFMON stands for while kernel.perf_event_paranoid is above 2: `paranoid`.
+
 The user must be able to read the interpreter and what it imports. Where a folder above is closed to others (root's
 home), the command gets a mount namespace of its own in which that folder shows nothing but what is needed.
 """
@@ -14,7 +16,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 UID = 65534
@@ -36,6 +39,18 @@ def command(capabilities: Sequence[str], *words: str | Path, read: Sequence[str 
     drop = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", f"--bounding-set=-all{kept}",
             f"--inh-caps=-all{kept}", *([f"--ambient-caps=-all{kept}"] if kept else []), "--"]  # fmt: skip
     return [*_opened([sys.prefix, sys.base_prefix, *filter(None, sys.path), *map(str, read)]), *drop, *map(str, words)]
+
+
+@contextmanager
+def paranoid(level: int) -> Iterator[None]:
+    """Within the block kernel.perf_event_paranoid has this value."""
+    sysctl = Path("/proc/sys/kernel/perf_event_paranoid")
+    before = sysctl.read_text()
+    try:
+        sysctl.write_text(f"{level}\n")
+        yield
+    finally:
+        sysctl.write_text(before)
 
 
 def _opened(paths: Sequence[str]) -> list[str]:

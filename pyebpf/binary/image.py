@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import BinaryError, TargetError
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _MANGLED = r"_Z|_R[0-9]*[CMXYNIB]"
 _COLD = r"(?s).+\.cold(?:\.\d+)?\Z"
 _WORD = r"[A-Za-z0-9_]+"
+
+_address_of = attrgetter("address")
 
 # Go's linker marks the bounds of its code with these: no functions, and what lies at the second may be padding.
 _GO_BOUNDS = frozenset(("runtime.text", "runtime.etext"))
@@ -171,32 +175,37 @@ class Image:
         wanted = Pattern(pattern, regex)
         go = [self._go_function(function) for function in self._search_go(wanted)]
         native = self._functions(self._search_symbols(wanted, len(go), limit))
-        found = sorted(go + native, key=lambda function: function.address)
-        if regex or wanted.literal:
+        found = sorted(go + native, key=_address_of)
+        if regex or wanted.literal or wanted.everything:
             return found
         exact = [
             function
             for function in found
-            if pattern in (*self._forms(function.raw), function.raw) or pattern in function.aliases
+            if pattern == function.raw
+            or pattern in function.aliases
+            # The name without parameters is a part of the one with them; to demangle all names again is dear.
+            or (pattern in function.name and pattern in (function.name, *self._forms(function.raw)))
         ]
         return exact or found
 
     def _search_symbols(self, wanted: Pattern, count: int, limit: int | None) -> list[Symbol]:
         """The symbols outside Go's code that match; ``count`` functions are there already, see `search`."""
-        found: dict[tuple[str, int], Symbol] = {}
+        found: list[Symbol] = []
         addresses: set[int] = set()
+        most = sys.maxsize if limit is None else limit - count
+        bounds, (start, end) = (_GO_BOUNDS, self.go.text) if self.go is not None else ((), (0, 0))
         for symbol in self._matching(wanted):
+            name, address = symbol[:2]
             # What GCC and LLVM moved out of a function isn't called and doesn't return.
-            if not wanted.literal and ".cold" in symbol.name and re.match(_COLD, symbol.name):
+            if not wanted.literal and ".cold" in name and re.match(_COLD, name):
                 continue
-            if symbol.name in _GO_BOUNDS and self.go is not None:
+            if start <= address < end or name in bounds:
                 continue
-            if not self.is_go_text(symbol.address):
-                found.setdefault((symbol.name, symbol.address), symbol)
-                addresses.add(symbol.address)
-                if limit is not None and count + len(addresses) > limit:
-                    raise TooManyFunctions(f"more than {limit} functions of {self.elf.path} match {wanted.text!r}")
-        return list(found.values())
+            found.append(symbol)
+            addresses.add(address)
+            if len(addresses) > most:
+                raise TooManyFunctions(f"more than {limit} functions of {self.elf.path} match {wanted.text!r}")
+        return found
 
     def _matching(self, wanted: Pattern) -> Iterator[Symbol]:
         if wanted.literal:
@@ -215,11 +224,12 @@ class Image:
             fragments = required_fragments(wanted.glob)
             required = tuple(fragment for fragment in fragments if not raw or fragment in required)
 
-        def matches(name: str) -> bool:
-            if raw and wanted.match(name):
+        def either(name: str) -> object:
+            if raw and wanted.regex.match(name):
                 return True
             return readable is not None and name.startswith(("_Z", "_R")) and readable(name)
 
+        matches = either if mangled else None if wanted.open_ended else wanted.regex.match
         outside = self.go.text if self.go is not None else None
         yield from self.symbols.search(matches, required, beginnings, outside)
 
@@ -248,30 +258,28 @@ class Image:
         symbols): only who asks for that one name means the resolver.
         """
         chosen: dict[int, Symbol] = {}
-        for symbol in sorted(symbols, key=lambda symbol: (symbol.type != STT_GNU_IFUNC, *preference(symbol))):
-            chosen.setdefault(symbol.address, symbol)
-        names = self.symbols.at_addresses(chosen)
+        for symbol in symbols:
+            other = chosen.setdefault(symbol.address, symbol)
+            if other is not symbol and _rank(symbol) < _rank(other):
+                chosen[symbol.address] = symbol
+        names = self.symbols.at_addresses(self.symbols.shared(chosen))
         return [self._function(symbol, names.get(address, ())) for address, symbol in chosen.items()]
 
-    def _function(self, symbol: Symbol, same_address: Iterable[Symbol]) -> Function:
-        name = self._forms(symbol.name)[0]
-        aliases = {self._forms(other.name)[0]: None for other in sorted(same_address, key=preference)}
-        aliases.pop(name, None)
-        return Function(
-            name,
-            symbol.name,
-            symbol.address,
-            self.elf.offset_of(symbol.address),
-            symbol.size or max((other.size for other in same_address), default=0),
-            _language(symbol.name),
-            tuple(aliases),
-            symbol.table,
-            symbol.type == STT_GNU_IFUNC,
-        )
+    def _function(self, symbol: Symbol, same_address: Sequence[Symbol]) -> Function:
+        raw, address, size, kind, _, table = symbol
+        name = self._forms(raw)[0]
+        aliases: tuple[str, ...] = ()
+        if same_address:
+            names = {self._forms(other.name)[0]: None for other in sorted(same_address, key=preference)}
+            names.pop(name, None)
+            aliases = tuple(names)
+            size = size or max(other.size for other in same_address)
+        offset = self.elf.offset_of(address)
+        return Function(name, raw, address, offset, size, _language(raw), aliases, table, kind == STT_GNU_IFUNC)
 
     def _forms(self, raw: str) -> tuple[str, str]:
         """``raw`` for people, and the same without parameters; itself if it isn't a mangled name."""
-        if raw[:2] not in ("_Z", "_R"):
+        if not raw.startswith(("_Z", "_R")):
             return raw, raw
         found = self._readable.get(raw)
         if found is None:
@@ -394,6 +402,11 @@ class Image:
         return None if fde is None else fde.start
 
 
+def _rank(symbol: Symbol) -> tuple[object, ...]:
+    """Sort key for symbols of one address: resolvers first, then by preference."""
+    return symbol.type != STT_GNU_IFUNC, *preference(symbol)
+
+
 def _plain(name: str) -> str:
     """A Go name without its type arguments: "main.(*List[go.shape.int]).Push" is "main.(*List).Push"."""
     plain = []
@@ -409,7 +422,7 @@ def _plain(name: str) -> str:
 
 
 def _language(raw: str) -> str:
-    if raw[:2] not in ("_Z", "_R"):
+    if not raw.startswith(("_Z", "_R")):
         return "c"
     from .demangle import language_of
 

@@ -25,13 +25,16 @@ class Pattern:
         text: as written.
         literal: it has no wildcard: one name.
         everything: it matches every name.
+        open_ended: it matches every name that begins with `beginning`, and no other.
         beginning: text that every name it matches begins with, perhaps "".
         regex: matches the names, with ``match``.
         glob: a glob, its dots plain, that matches every name the pattern matches; no others if the pattern is a glob.
         required: byte strings that are in every name it matches, for UTF-8.
     """
 
-    __slots__ = ("_is_regex", "beginning", "everything", "glob", "literal", "regex", "required", "text")
+    __slots__ = (
+        "_is_regex", "beginning", "everything", "glob", "literal", "open_ended", "regex", "required", "text"
+    )  # fmt: skip
 
     def __init__(self, text: str, regex: bool = False) -> None:
         """Compile ``text``, a glob unless ``regex``.
@@ -53,6 +56,7 @@ class Pattern:
         except (re.error, OverflowError, RecursionError) as error:
             raise TargetError(f"{text!r} is not a regular expression: {error}") from None
         self.beginning = _WILD.split(self.glob, 1)[0]
+        self.open_ended = not regex and self.glob[-1] == "*" and self.glob.rstrip("*") == self.beginning
         self.required = _encoded(_WILD.split(self.glob))
 
     def match(self, name: str) -> bool:

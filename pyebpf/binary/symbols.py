@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import NamedTuple
 
 from ..errors import BinaryError
@@ -146,7 +146,8 @@ class SymbolTable:
     def _symbol(self, table: Table, index: int, name: str | None = None) -> Symbol | None:
         """The function at ``index``, or None if it isn't a defined function in executable code."""
         _, info, _, section, address, size = table.entry(index)
-        if info & 15 not in (STT_FUNC, STT_GNU_IFUNC) or section == SHN_UNDEF or not address:
+        kind = info & 15
+        if (kind != STT_FUNC and kind != STT_GNU_IFUNC) or section == SHN_UNDEF or not address:
             return None
         if name is None:
             name = table.text_of(index)
@@ -154,7 +155,7 @@ class SymbolTable:
         if not name or not end:
             self._dropped.add((table.label, index))
             return None
-        return Symbol(name, address, min(size, end - address), info & 15, info >> 4, table.label)
+        return Symbol(name, address, min(size, end - address), kind, info >> 4, table.label)
 
     def _code_end(self, address: int) -> int:
         """The end of the executable range ``address`` is in, 0 if in none."""
@@ -207,7 +208,7 @@ class SymbolTable:
                     if fragment not in name:
                         break
                 else:
-                    text = table.text_of(index)
+                    text = table.text_of(index, name)
                     if text.startswith(beginnings) and (matches is None or matches(text)):
                         yield self._symbol(table, index, text)
 
@@ -219,6 +220,15 @@ class SymbolTable:
         for symbol in _distinct(self._symbol(table, index) for table, index in found):
             result.setdefault(symbol.address, []).append(symbol)
         return result
+
+    def shared(self, addresses: Container[int]) -> set[int]:
+        """Those of ``addresses`` at which more than one entry of the tables has a function begin."""
+        seen: set[int] = set()
+        shared: set[int] = set()
+        for table in self._tables:
+            for address in table.functions_at(addresses):
+                (shared if address in seen else seen).add(address)
+        return shared
 
     def aliases_of(self, address: int) -> list[Symbol]:
         """All functions that begin at ``address``, the most telling name first."""
@@ -324,6 +334,8 @@ def _distinct(symbols: Iterable[Symbol | None]) -> Iterator[Symbol]:
     """The symbols in order, those that say the same in a second table left out."""
     seen: set[tuple[str, int]] = set()
     for symbol in symbols:
-        if symbol is not None and (symbol.name, symbol.address) not in seen:
-            seen.add((symbol.name, symbol.address))
-            yield symbol
+        if symbol is not None:
+            key = symbol[:2]
+            if key not in seen:
+                seen.add(key)
+                yield symbol

@@ -13,7 +13,7 @@ import mmap
 import re
 import struct
 from array import array
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from itertools import compress
 
 from ..errors import BinaryError
@@ -40,6 +40,8 @@ _SAMPLES = 8
 _SAMPLE = 32 << 10
 # Above this many places to look for, walking the whole table is cheaper.
 _MAX_PLACES = 100_000
+# So it is above that many strings with the text in it, and an eighth of the symbols.
+_FEW_STRINGS = 100
 
 
 class Table:
@@ -83,10 +85,9 @@ class Table:
         self._long: dict[int, str] = {}
         self._outside: tuple[int, int, list[int]] = (0, 0, [])
 
-    def entry(self, index: int) -> tuple[int, int, int, int, int, int]:
+    def entry(self, index: int) -> tuple[int, ...]:
         """st_name, st_info, st_other, st_shndx, st_value, st_size."""
-        name, info, other, section, value, size = _ENTRY.unpack_from(self._entries, index * _ENTRY.size)
-        return name, info, other, section, value, size
+        return _ENTRY.unpack_from(self._entries, index * _ENTRY.size)
 
     def name_of(self, index: int) -> bytes:
         """The name of entry ``index``, without its version; b"" if there is none or it is absurdly long."""
@@ -95,15 +96,20 @@ class Table:
         if end < 0 or (end - start > _MAX_ENDING and start > self._start and self._strings[start - 1]):
             return b""
         name = self._strings[start:end]
-        if self._versioned:
+        if self._versioned and b"@" in name:
             at = name.find(b"@")
             if at > 0:
                 return name[:at]
         return name
 
-    def text_of(self, index: int) -> str:
-        """The name of entry ``index`` as text; one for all entries that share a long name."""
-        name = self.name_of(index)
+    def text_of(self, index: int, name: bytes | None = None) -> str:
+        """The name of entry ``index`` as text; one for all entries that share a long name.
+
+        Args:
+            name: what `name_of` says, if that is known already.
+        """
+        if name is None:
+            name = self.name_of(index)
         if len(name) <= _MAX_ENDING:
             return name.decode("utf-8", "backslashreplace")
         at = self._names[index]
@@ -142,6 +148,7 @@ class Table:
         others = [fragment for fragment in required if fragment != rarest]
         find, rfind = self._strings.find, self._strings.rfind
         places: set[int] = set()
+        most = _FEW_STRINGS + self.count // 8
         end = 0
         # A regular expression finds a text in a mapped file a third faster than find() does.
         for strings, match in enumerate(re.compile(re.escape(rarest)).finditer(self._strings, self._start, self._end)):
@@ -162,7 +169,7 @@ class Table:
                     while place >= 0:
                         places.add(place - self._start)
                         place = find(beginning, place + 1, last + len(beginning))
-            if max(len(places), strings) > _MAX_PLACES:
+            if len(places) > _MAX_PLACES or strings > min(_MAX_PLACES, most):
                 return self.functions()
         return self._with_names(places)
 
@@ -170,14 +177,21 @@ class Table:
         """Indices of the entries whose value is in ``addresses``."""
         return compress(range(self.count), map(addresses.__contains__, self._values.tolist()))
 
+    def functions_at(self, addresses: Container[int]) -> Iterable[int]:
+        """The addresses among ``addresses`` where functions begin, each as often as one does."""
+        return filter(addresses.__contains__, compress(self._values.tolist(), self._are_functions()))
+
     def has(self, pattern: re.Pattern[bytes]) -> bool:
         """Does ``pattern`` occur in the strings?"""
         return pattern.search(self._strings, self._start, self._end) is not None
 
     def functions(self) -> Iterable[int]:
         """Indices of the entries whose type is a function's."""
-        # One byte an entry: st_info, mapped to 1 for the types that are functions.
-        return compress(range(self.count), bytes(self._entries[4 :: _ENTRY.size]).translate(_FUNCTION_TYPES))
+        return compress(range(self.count), self._are_functions())
+
+    def _are_functions(self) -> bytes:
+        """One byte an entry: st_info, mapped to 1 for the types that are functions."""
+        return bytes(self._entries[4 :: _ENTRY.size]).translate(_FUNCTION_TYPES)
 
     def outside(self, start: int, end: int) -> list[int]:
         """Indices of the functions whose value isn't in [start, end)."""

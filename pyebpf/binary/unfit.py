@@ -14,7 +14,25 @@ _PREFIXES = b"\x26\x2e\x36\x3e\x64\x65\x67"  # segments, address size: those tha
 _MISREAD = frozenset(
     (*range(0x70, 0x80), 0x90, 0x9A, 0x9D, 0xC2, 0xC3, 0xCA, 0xCB, 0xCF, 0xE8, 0xE9, 0xEA, 0xEB, 0xFF)
 )
+_TRAPS = b"\xcc\xcd\xf1\xf4"  # int3, int, int1, hlt
+# First bytes on which all that is asked about here depends: with any other an instruction is none of these.
+_TELLING = frozenset((*_TRAPS, *_PREFIXES, *b"\x66\x0f\xf0\xf2\xf3\x62\x8f\xc4\xc5", *range(0x41, 0x50, 2)))
+_ENDBR = b"\xf3\x0f\x1e\xfa"  # what a function begins with that may be called indirectly
 LONG_NOP = 5  # bytes of a nop that the kernel makes a call of
+
+
+def plainly_fit(elf: Elf, offset: int) -> bool:
+    """Do the first bytes, at file offset `offset`, say alone that `unfit` and `is_long_nop` have nothing against it?
+
+    They do for most functions. It is ten times as fast as to ask these.
+    """
+    first = elf.data[offset : offset + 4]
+    return elf.machine == "x86-64" and (
+        first == _ENDBR
+        or first[0] not in _TELLING
+        # With REX it can't be AVX, nor a long nop; it must not be the exchange that looks like a nop.
+        or (first[0] & 0xF1 == 0x41 and first[1:2] not in (b"\x90", b""))
+    )
 
 
 def unfit(elf: Elf, address: int) -> str | None:
@@ -101,7 +119,7 @@ def _is_trap(elf: Elf, address: int) -> bool:
     if elf.machine == "arm64":
         word = int.from_bytes(code, "little")
         return word & 0xFFE0001F == 0xD4200000 or word >> 16 == 0  # brk, udf
-    return code in (b"\xcc", b"\xcd", b"\xf1", b"\xf4")  # int3, int, int1, hlt
+    return code in _TRAPS
 
 
 def _unfit_arm64(elf: Elf, address: int) -> str | None:

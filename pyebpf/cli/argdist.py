@@ -42,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("-T", "--top", type=options.positive_count, metavar="N",
                         help="show the N commonest values only")  # fmt: skip
     parser.add_argument("--timestamp", action="store_true", help="print the time with each report")
+    options.add_max_keys(parser, "values of each -C", "64 bytes, and what the values take,")
     arguments = parser.parse_intermixed_args(argv)
     # -C takes all words up to the next option, and so also a target behind it.
     if arguments.targets is None and arguments.count and len(arguments.count[-1]) > 1:
@@ -63,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
         lambda command: argdist(*arguments.targets, histograms=arguments.histogram, counts=arguments.count,
                                 filter=arguments.filter, strsize=arguments.strsize, pid=arguments.pid or None,
                                 command=command, regex=arguments.regex, max_probes=arguments.max_probes,
-                                allow_uretprobe=arguments.allow_uretprobe),
+                                max_keys=arguments.max_keys, allow_uretprobe=arguments.allow_uretprobe),
         "Tracing {functions} for {targets}",
     )  # fmt: skip
     session = run.session

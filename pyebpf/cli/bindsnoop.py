@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     run.watch.also(session.fileno())
     state = Watch.READY
     while state == Watch.READY:
-        state = run.watch.wait(run.deadline(), session.nap())
+        state = run.watch.wait(run.deadline(), session.rest())
         if state != Watch.READY:
             session.detach()  # so that what is reported is all there is
         for event in session.drain():

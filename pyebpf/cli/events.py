@@ -19,6 +19,8 @@ from pyebpf.tools.scope import Tree
 from pyebpf.tools.text import Cut
 from pyebpf.tools.tool import Column, Option, Tool, clock, elapsed, elapsed_ms
 
+_MAX_TEXTS = 512  # kept as they are shown: of 4 KB at most
+
 # The common options: long flag, bcc's usual letter, argparse's keywords.
 _SCOPE: dict[str, tuple[str, str, dict[str, Any]]] = {
     "pid": ("--pid", "-p", {"type": options.positive_count, "action": "append", "default": [], "metavar": "PID",
@@ -172,7 +174,7 @@ def main(tool: Tool, argv: Sequence[str]) -> int:
     left, deadline = arguments.max_events, run.deadline()
     run.watch.also(session.fileno())
     while left is None or left > 0:
-        state = run.watch.wait(deadline, session.nap())
+        state = run.watch.wait(deadline, session.rest())
         if state != Watch.READY:
             session.detach()
         lines = []
@@ -214,6 +216,7 @@ class Lines:
         self._format = ",".join(["%s"] * len(columns)) if csv else " ".join(_cell(column) for column in columns)
         self._format += "\n"
         self._shown = _quoted if csv else _shown
+        self._texts = _Texts(self._shown)
         given = [follow for name, follow in tool.follow_with.items() if getattr(arguments, name.replace("-", "_"))]
         self._follow = given[0] if given else tool.follow
         # What an event's time says of the time of day, and of the first event.
@@ -245,11 +248,33 @@ class Lines:
 
     def line(self, event: Any) -> str:
         """One event, with the newline."""
-        shown = self._shown
-        text = self._format % tuple([shown(value(event)) for value in self._values])
+        shown, texts, plain, cells = self._shown, self._texts, self._shown is _shown, []
+        for value in self._values:
+            cell = value(event)
+            kind = type(cell)
+            if kind is bytes:
+                cell = texts[cell]
+            elif kind is not int and not (kind is str and plain and cell.isascii() and cell.isprintable()):
+                cell = shown(cell)
+            cells.append(cell)
+        text = self._format % tuple(cells)
         if self._follow is None:
             return text
         return text + "".join(f"{safe(line)}\n" for line in self._follow(event))
+
+
+class _Texts(dict[bytes, Any]):
+    """Names and paths as they are shown: most come again and again."""
+
+    def __init__(self, shown: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._shown = shown
+
+    def __missing__(self, text: bytes) -> Any:
+        if len(self) >= _MAX_TEXTS:
+            self.clear()
+        self[text] = shown = self._shown(text)
+        return shown
 
 
 def _is_shown(column: Column, arguments: argparse.Namespace) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -73,6 +74,7 @@ def main(argv: Sequence[str]) -> int:
     from pyebpf.export.notify import notify
 
     shield.wanted = True
+    gc.enable()
     listener = bind(*config.listen)
     agent = Agent(arguments.config, config, listener, Log(), arguments.listen, notify)
 

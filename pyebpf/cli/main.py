@@ -172,7 +172,9 @@ def entry() -> NoReturn:
     """The console script."""
     import signal
 
-    gc.set_threshold(50_000)  # what is imported lives as long as the process: looking for garbage in it takes 4 ms
+    # What is imported lives as long as the process: to look for garbage in it takes 4 ms. What runs on enables that.
+    gc.disable()
+    gc.set_threshold(50_000)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler and sys.argv[1:2] != ["build"]:
         # Until a tool listens Ctrl-C just ends the process: an exception can get lost in an import, and what there is
         # the kernel cleans up. `build` has files to remove.

@@ -191,6 +191,14 @@ def add_question(arguments: argparse.ArgumentParser, strsize: int) -> None:
                            help="read at most so much of a text (default %(default)s)")  # fmt: skip
 
 
+def add_max_keys(arguments: argparse.ArgumentParser, what: str, memory: str) -> None:
+    from pyebpf.tools.keys import DEFAULT_MAX_KEYS, MOST_KEYS
+
+    arguments.add_argument("--max-keys", type=positive_count, default=DEFAULT_MAX_KEYS, metavar="N",
+                           help=f"count N different {what} at most (default %(default)s, up to {MOST_KEYS}); {memory} "
+                           "of the kernel's memory for each, from the start")  # fmt: skip
+
+
 def check(arguments: argparse.Namespace, parser_: argparse.ArgumentParser) -> None:
     """Refuses combinations that make no sense (exit code 2)."""
     command = getattr(arguments, "command", None)

@@ -14,6 +14,7 @@ from pyebpf.tools.probes import Losses
 from pyebpf.tools.session import Session
 
 _SHOWN_SKIPS = 5
+_ROOM = "see --max-keys"
 
 
 class Run(Tracing[Session]):
@@ -65,9 +66,9 @@ class Run(Tracing[Session]):
             (losses.refused, "lost: {} whose entry the kernel could not record"),
             (losses.unreadable, "lost: {} whose goroutine could not be read"),
             (losses.undecided, "lost: {} left out, as what the filter asks for could not be read"),
-            (losses.uncounted, "lost: {} counted nowhere, as the kernel's table was full"),
+            (losses.uncounted, f"lost: {{}} counted nowhere, as the kernel's table was full ({_ROOM})"),
             (losses.failed, "lost: {} whose value could not be read"),
-            (losses.collided, "counted without a stack: {}, as others have their place in the kernel's table"),
+            (losses.collided, f"counted without a stack: {{}}, as others have its place in the table ({_ROOM})"),
             (losses.rejected, "left out by the filter: {}"),
             (losses.abandoned, "not timed: {} left by a panic, an exception or longjmp"),
             (losses.in_progress, "not timed: {} that had not returned when tracing ended"),

@@ -33,6 +33,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--flamegraph", metavar="FILE.svg",
                         help="draw a flame graph into FILE.svg instead of printing the stacks; a browser zooms into it "
                         "and searches it (-: standard output)")  # fmt: skip
+    options.add_max_keys(parser, "stacks", "1.7 KB")
     arguments = parser.parse_args(argv)
     options.check(arguments, parser)
     if arguments.flamegraph is not None:
@@ -47,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
         lambda command: stacks(*arguments.targets, pid=arguments.pid or None, command=command, regex=arguments.regex,
                                user_stack=user_stack, kernel_stack=arguments.kernel_stack,
                                per_process=arguments.per_process or arguments.folded,
-                               max_probes=arguments.max_probes),
+                               max_probes=arguments.max_probes, max_keys=arguments.max_keys),
         "Tracing {functions} for {targets}",
     )  # fmt: skip
     session = run.session

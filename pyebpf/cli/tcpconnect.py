@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     while state != Watch.ENDED:
         due += arguments.interval or 0
         last = not arguments.interval or (deadline is not None and due >= deadline - 1e-6)
-        while (state := run.watch.wait(deadline if last else due, session.nap())) == Watch.READY:
+        while (state := run.watch.wait(deadline if last else due, session.rest())) == Watch.READY:
             counts.add(session)
         if last or state == Watch.ENDED:
             session.detach()  # so that what is reported is all there is

@@ -82,7 +82,7 @@ def _follow(run: Run, session: TraceSession) -> int:
     left = run.arguments.max_events
     deadline = run.deadline()
     while left is None or left > 0:
-        state = run.watch.wait(deadline, session.nap())
+        state = run.watch.wait(deadline, session.rest())
         if state != Watch.READY:
             session.detach()
         for records in session.runs():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import time
@@ -97,6 +98,8 @@ class Tracing(Generic[_Session]):
             if self.command:
                 self.command.close()
             raise
+        gc.freeze()
+        gc.enable()
         self.watch = Watch([self.command.pid] if self.command else getattr(arguments, "pid", ()))
         self.watch.stuck = self.session.detach
         self.json = bool(arguments.json)

@@ -91,16 +91,16 @@ class Watch:
         """Would `wait` return at once, for another reason than data?"""
         return self.ended is not None or (until is not None and time.monotonic() >= until)
 
-    def wait(self, until: float | None, nap: bool = False) -> str:
+    def wait(self, until: float | None, rest: float = 0.0) -> str:
         """Waits until a time of CLOCK_MONOTONIC (None: no limit), readable data, or the end of the run.
 
         Args:
-            nap: takes it for granted that there will be data in a millisecond.
+            rest: takes it for granted that there will be data in so many seconds.
         """
-        if nap:
+        if rest:
             for fd in self._data:
                 self._poll.modify(fd, 0)
-            state = self._wait(min(until or math.inf, time.monotonic() + 0.001))
+            state = self._wait(min(until or math.inf, time.monotonic() + rest))
             for fd in self._data:
                 self._poll.modify(fd, select.POLLIN)
             return self.READY if state == self.TIME and (until is None or time.monotonic() < until) else state

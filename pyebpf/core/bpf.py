@@ -238,7 +238,8 @@ def _open_event(
 
 _PERF_SAMPLE_RAW = 1 << 10
 _INHERIT, _FREQUENCY = 1 << 1, 1 << 10  # bits of perf_event_attr's flags
-_SOFTWARE, _BPF_OUTPUT = 1, 10
+_EXCLUDE_KERNEL, _EXCLUDE_HYPERVISOR = 1 << 5, 1 << 6
+_SOFTWARE, _DUMMY, _BPF_OUTPUT = 1, 9, 10
 _FORMAT_LOST = 1 << 4
 
 
@@ -254,6 +255,15 @@ def open_output_event(cpu: int) -> int:
             fd = _open_event(_SOFTWARE, _BPF_OUTPUT, cpu=cpu, period=1, sample_type=_PERF_SAMPLE_RAW, wakeup=1,
                              read_format=read_format)  # fmt: skip
     return fd
+
+
+def open_harmless_event() -> int:
+    """Opens a perf event that counts nothing, of this process alone, which every user may have.
+
+    Returns:
+        a file descriptor, or ``-errno``.
+    """
+    return _open_event(_SOFTWARE, _DUMMY, pid=os.getpid(), flags=_EXCLUDE_KERNEL | _EXCLUDE_HYPERVISOR)
 
 
 def lost_records(event_fd: int) -> int | None:

@@ -99,7 +99,29 @@ def why_denied(missing: tuple[str, ...]) -> str:
         return f"run as {root}, or with {' and '.join(filter(None, (', '.join(missing[:-1]), missing[-1])))}"
     if lockdown() == "confidentiality":
         return "the kernel is locked down (confidentiality), which forbids eBPF programs that read memory"
+    if level := closed_to_perfmon():
+        return (
+            f"with kernel.perf_event_paranoid at {level} this kernel refuses probes to whoever lacks CAP_SYS_ADMIN: "
+            "sysctl kernel.perf_event_paranoid=2, or run as root"
+        )
     return "we hold the capabilities; a security module or a seccomp filter is refusing it"
+
+
+def closed_to_perfmon() -> int:
+    """The value of kernel.perf_event_paranoid if it takes CAP_SYS_ADMIN to open a perf event; else 0.
+
+    Linux itself knows levels up to 2, and CAP_PERFMON overrides each. Distributions added a level that refuses even an
+    event of one's own; Debian's Linux 5.10 has it by default (3), and CAP_PERFMON doesn't override it there.
+    """
+    try:
+        with open("/proc/sys/kernel/perf_event_paranoid") as file:
+            level = int(file.read())
+    except (OSError, ValueError):  # no /proc, or no perf events
+        return 0
+    event = bpf.open_harmless_event() if level > 2 else 0
+    if event > 0:
+        os.close(event)
+    return level if event == -errno.EACCES else 0
 
 
 def _in_user_namespace() -> bool:
@@ -287,6 +309,8 @@ def _probe_uprobe() -> Feature:
     if program < 0:
         return Feature("uprobe", False, f"loading a program: {os.strerror(-program)}", "4.17")
     os.close(program)
+    if closed_to_perfmon():
+        return Feature("uprobe", False, why_denied(()), "4.17")
     return Feature("uprobe", True, "", "4.17")
 
 

@@ -13,6 +13,7 @@ import mmap
 import os
 import select
 import struct
+import time
 from _thread import allocate_lock
 from collections.abc import Callable, Iterator
 
@@ -23,7 +24,8 @@ from pyebpf.errors import LibbpfError, StateError
 _BUSY = 1 << 31
 _DISCARD = 1 << 30
 HEADER = 8  # bytes before a record: its length and flags, and what only the kernel wants to know
-_MUCH = 1024  # bytes a millisecond: with less, being woken costs less than looking
+_REST = 0.004  # seconds: what comes closer together than that is looked for, not waited for
+_SHORT_REST = 0.001  # where a 64th of the buffer was filled meanwhile
 MOST_IN_A_RUN = 1024
 
 
@@ -62,7 +64,7 @@ class RingBuffer:
     Args:
         source: the map.
         awake: an mmapable array of one u64, for programs that need not be told to wake a reader who is busy: `wait`
-            sets it to 1 while it looks at the buffer every millisecond, which it does as long as much comes.
+            sets it to 1 while it looks at the buffer by itself, which it does as long as records come close together.
 
     Attributes:
         fd: readable when records wait; for somebody else's event loop.
@@ -85,10 +87,11 @@ class RingBuffer:
         self._poll = select.poll()
         self._poll.register(self.fd, select.POLLIN)
         self._poll.register(self._wake_read, select.POLLIN)
-        self._nap_poll = select.poll()
-        self._nap_poll.register(self._wake_read, select.POLLIN)
+        self._rest_poll = select.poll()
+        self._rest_poll.register(self._wake_read, select.POLLIN)
         self._awake = None if awake is None else memoryview(awake.memory()).cast("Q")
-        self._position = self._consumer[0]  # where the last `wait` began
+        self._position = self._consumer[0]  # where the last `wait` began, and when
+        self._looked, self._rested = 0.0, 0.0
         self._fence = fence()
         self._full_fence = _Fence()
         self._closed = False
@@ -174,8 +177,9 @@ class RingBuffer:
         with self._waiting:
             if self._closed:
                 return False
-            if milliseconds != 0 and self.nap():
-                ready = self._nap_poll.poll(1) or [(self.fd, select.POLLIN)]
+            rest = self.rest() * 1000 if milliseconds != 0 else 0
+            if rest:
+                ready = self._rest_poll.poll(min(rest, milliseconds or rest)) or [(self.fd, select.POLLIN)]
             else:
                 ready = self._poll.poll(milliseconds)
             for fd, _ in ready:
@@ -183,18 +187,22 @@ class RingBuffer:
                     os.read(self._wake_read, 64)
         return bool(ready)
 
-    def nap(self) -> bool:
-        """For a loop that polls `fd` itself, before it does: True if it should rather look again in a millisecond.
+    def rest(self) -> float:
+        """For a loop that polls `fd` itself, before it does: in how many seconds it should rather look; 0.0: poll.
 
-        So it is while much comes; nobody wakes the loop then. `wait` does all of this.
+        So it is while records come, from the second that comes within 4 ms, and nobody wakes the loop then: a lone one
+        does at once. `wait` does all of this.
         """
         if self._awake is None:
-            return False
-        taken, self._position = self._consumer[0] - self._position, self._consumer[0]
-        if taken < _MUCH:
-            return False
-        self._awake[0] = 1
-        return True
+            return 0.0
+        now, taken = time.monotonic(), self._consumer[0] - self._position
+        self._position += taken
+        close = self._rested > 0 or now - self._looked < _REST
+        self._looked, self._rested = now, 0.0
+        if taken and close:
+            self._awake[0] = 1
+            self._rested = _REST if taken < self._size // 64 else _SHORT_REST
+        return self._rested
 
     def wake(self) -> None:
         """Makes a `wait` in another thread return. Safe from signal handlers and after close."""

@@ -13,6 +13,11 @@ In a process that exits already no further signal counts. So
 
 Only a process that may fork asks for that (`wanted`): the command does, an embedding program does not. Where no child
 can be had the process does it itself.
+
+Nothing says how long the kernel may take: minutes for thousands of probes in thousands of processes, for ever for a
+file on a file system that doesn't answer, and no signal ends that child. So there is no limit, but nobody is kept by
+it: Ctrl-C ends the command (`pyebpf.cli.watch`; before, it just dies: `pyebpf.cli.main.entry`), and closing waits for
+another thread's opening for some seconds only.
 """
 
 from __future__ import annotations
@@ -26,6 +31,7 @@ from typing import NoReturn
 from pyebpf.core import bpf
 
 wanted = False
+_PATIENCE = 10.0  # seconds
 _CHILDREN = 32  # that close side by side: a perf event's closing waits 0.1 s
 
 # One at a time: a child of another thread would hold this one's pipes, and neither would see their end. A signal's
@@ -79,11 +85,14 @@ def _by_child(open_link: Callable[[], int]) -> int | None:
 
 
 def close(fds: Sequence[int]) -> None:
-    """Closes links and perf events; returns when the kernel has taken the breakpoints out."""
-    if not fds or not wanted:
+    """Closes links and perf events; returns when the kernel has taken the breakpoints out.
+
+    While another thread's child hangs, which has what it has inherited, they come out when that child ends.
+    """
+    if not fds or not wanted or not _lock.acquire(timeout=_PATIENCE):
         bpf.close_all(fds)
         return
-    with _lock:
+    try:
         pipes: list[int] = []
         children: list[int] = []
         number = 1 if len(fds) <= 2 else min(_CHILDREN, len(fds))
@@ -111,6 +120,8 @@ def close(fds: Sequence[int]) -> None:
             os.close(fd)
         for pid in children:
             _bury(pid)
+    finally:
+        _lock.release()
 
 
 def _hold(others: Sequence[int], say: int, go: int, let_go: int) -> NoReturn:

@@ -173,17 +173,19 @@ class Agent:
         poll.register(self._wake, select.POLLIN)
         streams: dict[int, EventTrace] = {}
         busy = []
+        left = max(0.0, until - time.monotonic())
         for trace in self.traces.values():
             if isinstance(trace, EventTrace):
-                if trace.nap():
+                rest = trace.rest()
+                if rest:
+                    left = min(left, rest)
                     busy.append(trace)
                     continue
                 fd = trace.fileno()
                 if fd is not None:
                     streams[fd] = trace
                     poll.register(fd, select.POLLIN)
-        left = max(0.0, until - time.monotonic())
-        for fd, _ in poll.poll(1 if busy else left * 1000):
+        for fd, _ in poll.poll(left * 1000):
             if fd == self._wake:
                 os.read(self._wake, 4096)
             else:

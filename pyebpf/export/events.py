@@ -121,10 +121,10 @@ class EventTrace(Trace):
         with self.lock:
             return None if self.session is None else int(self.session.fileno())
 
-    def nap(self) -> bool:
-        """Whether events should be read in a millisecond rather than waited for."""
+    def rest(self) -> float:
+        """In how many seconds events should be read; 0.0: they are to be waited for."""
         with self.lock:
-            return self.session is not None and bool(self.session.nap())
+            return 0.0 if self.session is None else float(self.session.rest())
 
     def drain(self) -> None:
         """Counts what waits, for a bounded time."""

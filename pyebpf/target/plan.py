@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..binary.image import Function, Image
-from ..binary.unfit import LONG_NOP, is_long_nop, unfit
+from ..binary.unfit import LONG_NOP, is_long_nop, plainly_fit, unfit
 from ..errors import BinaryError
 from .images import Images
 from .locate import Located, locate
@@ -63,42 +63,34 @@ class Planner:
             return "an indirect function: its code only chooses, at load time, the one that is called"
         if displacement:
             function = function._replace(name=f"{function.name}+{displacement:#x}")
-        past = past_nops(image, function) if displacement is None else displacement
-        reason = unfit(image.elf, function.address + past)
-        if reason is not None:
-            return reason
-        probe = Probe(
-            function,
-            file.path,
-            file.shown,
-            file.identity,
-            function.offset + past,
-            returns=(),
-            tail=False,
-            uretprobe=False,
-            go=None,
-            pids=file.pids,
-            displacement=displacement or 0,
-        )
+        past = 0
+        if displacement is not None or not plainly_fit(image.elf, function.offset):
+            past = past_nops(image, function) if displacement is None else displacement
+            reason = unfit(image.elf, function.address + past)
+            if reason is not None:
+                return reason
+        # By position: there can be many thousands. No returns, tail, uretprobe or Go so far.
+        entry = function.offset + past
+        probe = Probe(function, *file[:3], entry, (), False, False, None, file.pids, displacement or 0)
         if function.language == "go" and image.go is not None:
             return self.go_probe(probe, image, image.go, at_entry=displacement is None)
         return self.with_native_returns(probe, image) if self.returns else probe
 
     def go_probe(self, probe: Probe, image: Image, program: GoProgram, *, at_entry: bool) -> Probe | str:
-        code = program.at(probe.function.address)
-        if code is None:
+        sites = program.sites_at(probe.function.address, self.returns)
+        if sites is None:
             return "not in Go's function table"
-        sites = program.sites(code, self.returns)
         if self.returns and not sites.returns:
             return sites.reason or "has no return instruction"
-        reason = unfit(image.elf, sites.entry) if at_entry else None  # behind the stack check
-        if reason is not None:
-            return reason
-        return probe._replace(
-            entry=image.elf.offset_of(sites.entry) if at_entry else probe.entry,
-            returns=tuple(image.elf.offset_of(address) for address in sites.returns),
-            go=GoAbi(sites.stack_abi, program.tls_offset, program.goid_offset or 0),
-        )
+        entry = probe.entry
+        if at_entry:  # behind the stack check
+            entry = image.elf.offset_of(sites.entry)
+            reason = None if plainly_fit(image.elf, entry) else unfit(image.elf, sites.entry)
+            if reason is not None:
+                return reason
+        returns = tuple([image.elf.offset_of(address) for address in sites.returns])
+        go = GoAbi(sites.stack_abi, program.tls_offset, program.goid_offset or 0)
+        return probe._replace(entry=entry, returns=returns, go=go)
 
     def with_native_returns(self, probe: Probe, image: Image) -> Probe | str:
         # A goroutine may be moved to another stack or thread before a C function that called back returns.

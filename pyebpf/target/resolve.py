@@ -207,12 +207,12 @@ class _Matches:
         for match in self.matches.values():
             if match.function.language == "go" and match.displacement is None:
                 by_name.setdefault((match.file.identity, match.function.name), []).append(match)
-        wrappers: set[Match] = set()
+        wrappers: set[int] = set()  # by identity: to compare functions is dear
         for same in by_name.values():
             if len(same) > 1:
                 bodies = {match.function.address for match in same}
-                wrappers.update(match for match in same if self.calls(match, bodies - {match.function.address}))
-        return [match for match in self.matches.values() if match not in wrappers]
+                wrappers.update(id(match) for match in same if self.calls(match, bodies - {match.function.address}))
+        return [match for match in self.matches.values() if id(match) not in wrappers]
 
     def calls(self, match: Match, addresses: set[int]) -> bool:
         """Does it call or jump to one of `addresses`?"""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ..binary.image import Image
 from ..errors import BinaryError, Error
 from .process import Mapping as Mapped
-from .process import Process, identity
+from .process import Process, identity, read_maps
 
 UNKNOWN = "[unknown]"
 
@@ -102,7 +102,7 @@ class UserSymbols:
         self._paths: dict[tuple[int, int], tuple[str, tuple[int, int] | None]] = {}
         self._frames: dict[tuple[int, bool], Frame] = {}
         self._retry = 0.0
-        self._take(self._process.maps())
+        self._take(read_maps(pid))
 
     def resolve(self, addresses: Sequence[int], first_is_exact: bool = True) -> list[Frame]:
         """A frame for each address, innermost first.
@@ -152,7 +152,7 @@ class UserSymbols:
             return
         try:
             self._process = Process(self.pid)
-            maps = self._process.maps()
+            maps = read_maps(self.pid)
         except Error:
             maps = []
         if maps:

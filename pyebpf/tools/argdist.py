@@ -14,6 +14,7 @@ from pyebpf.target.shape import FLOAT, RETURN_SLOTS, Number
 from pyebpf.tools.decoder import Decoder
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
 from pyebpf.tools.histogram import Row
+from pyebpf.tools.keys import DEFAULT_MAX_KEYS, check
 from pyebpf.tools.lifetime import while_open
 from pyebpf.tools.probes import Losses, Probes
 from pyebpf.tools.questions import Asked, ask, expressions
@@ -25,7 +26,6 @@ from pyebpf.tools.values import Value, as_json
 
 DEFAULT_STRSIZE = 80  # as bcc's argdist
 
-_COMBINATIONS = 16384  # different values that the kernel counts
 _MOST_KEY = 512  # bytes of a hash map's key: MAX_BPF_STACK, kernel/bpf/hashtab.c
 
 
@@ -99,12 +99,12 @@ class DistributionSession(IntervalSession["tuple[ValueCounts | Distribution, ...
     Reports have one member for each spec, in their order.
     """
 
-    def __init__(self, asked: Sequence[tuple[Spec, Asked]]) -> None:
+    def __init__(self, asked: Sequence[tuple[Spec, Asked]], max_keys: int) -> None:
         self._counters: list[_Counter] = []
         attached: list[Probes] = []
         try:
             for spec, one in asked:
-                self._counters.append(_Buckets(spec, one) if spec.histogram else _Values(spec, one))
+                self._counters.append(_Buckets(spec, one) if spec.histogram else _Values(spec, one, max_keys))
             for counter in self._counters:  # nothing is attached before all is known to be possible
                 attached.append(counter.attach())
         except BaseException:
@@ -196,10 +196,11 @@ class _Counter:
 
 
 class _Values(_Counter):
-    """Counts combinations of values."""
+    """Counts combinations of values, up to so many."""
 
-    def __init__(self, spec: Spec, asked: Asked) -> None:
+    def __init__(self, spec: Spec, asked: Asked, max_keys: int) -> None:
         super().__init__(spec, asked)
+        self._max_keys = max_keys
         plan = asked.plan
         self._capture = asked.object.btf.layout("capture")
         self._key_size = self._capture.size + plan.entry_size + plan.return_size
@@ -214,7 +215,7 @@ class _Values(_Counter):
         self._values: dict[bytes, tuple[Value, ...]] = {}
 
     def _configure(self, obj: Object, functions: int) -> None:
-        obj.maps["counts"].key_size, obj.maps["counts"].max_entries = self._key_size, _COMBINATIONS
+        obj.maps["counts"].key_size, obj.maps["counts"].max_entries = self._key_size, self._max_keys
 
     def totals(self) -> dict[Any, int]:
         return {key: int.from_bytes(calls, "little") for key, calls in self.probes.object.maps["counts"].items()}
@@ -307,6 +308,7 @@ def argdist(
     command: Command | None = None,
     regex: bool = False,
     max_probes: int = DEFAULT_MAX_PROBES,
+    max_keys: int = DEFAULT_MAX_KEYS,
     allow_uretprobe: bool = False,
 ) -> DistributionSession:
     """Counts how often values occur, or how they are distributed over the powers of two.
@@ -317,11 +319,14 @@ def argdist(
         counts: an expression each, or several whose combinations are counted.
         filter: only calls for which this holds.
         strsize: most bytes of a text that tell values apart.
+        max_keys: different values that are counted, of each of `counts`, up to 1,048,576; calls with others are counted
+            as lost. The kernel keeps some 64 bytes for each from the start, and what the values take.
 
     Raises:
-        TargetError: an expression is malformed, or no function has what it asks for.
+        TargetError: an expression is malformed, or no function has what it asks for; so many keys can't be counted.
         the others: as `count`.
     """
+    check(max_keys)
     if isinstance(counts, str):
         expressions("counts", counts)
     specs = [Spec((one,) if isinstance(one, str) else tuple(one), False) for one in counts]
@@ -341,4 +346,4 @@ def argdist(
         for _, one in asked:
             one.close()
         raise
-    return DistributionSession(asked)
+    return DistributionSession(asked, max_keys)

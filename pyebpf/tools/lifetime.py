@@ -8,16 +8,18 @@ import time
 from _thread import RLock, allocate_lock
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from pyebpf.core.unique import not_copied
 from pyebpf.errors import StateError
 
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from pyebpf.target.probe import Skipped
 
-_Self = TypeVar("_Self", bound="Lifetime")
-_Method = TypeVar("_Method", bound=Callable[..., Any])
+    _Self = TypeVar("_Self", bound="Lifetime")  # to make it calls `compile`, whose first call takes a millisecond
+    _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 class Lifetime:
@@ -125,4 +127,4 @@ def while_open(method: _Method) -> _Method:
                 if self._closed:  # by a signal handler, which could not let go
                     self.close()
 
-    return cast(_Method, guarded)
+    return cast("_Method", guarded)

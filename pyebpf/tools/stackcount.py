@@ -13,14 +13,14 @@ from pyebpf.target.probe import Resolution
 from pyebpf.target.stacks import Frame
 from pyebpf.tools.frames import NO_KERNEL_STACK, walk_is_whole
 from pyebpf.tools.funccount import DEFAULT_MAX_PROBES
+from pyebpf.tools.keys import DEFAULT_MAX_KEYS, check
 from pyebpf.tools.lifetime import while_open
 from pyebpf.tools.probes import Probes
 from pyebpf.tools.record import as_dict
 from pyebpf.tools.session import IntervalSession, TracedFunction, resolve_for
 
-# Places for different stacks in the kernel's tables: the second is for those whose place in the first is taken, ...
-_STACKS = (16384, 4096, 4096)
-_ROW_BITS = 20  # STACKCOUNT_ROW_BITS of bpf/stackcount.h
+_SHARES = (1, 4, 8, 8)  # of the keys, that find room in each of the kernel's tables of stacks; see bpf/stackcount.bpf.c
+_ROW_BITS = 24  # STACKCOUNT_ROW_BITS of bpf/stackcount.h
 _LOST = Frame(0, "[lost stack]", 0, "")
 
 
@@ -90,17 +90,21 @@ class StackSession(IntervalSession[CallPaths]):
         user_stack: bool,
         kernel_stack: bool,
         per_process: bool,
+        max_keys: int,
     ) -> None:
         def configure(obj: Object, _functions: int) -> None:
             assert obj.rodata is not None
             obj.rodata["want_user_stack"] = user_stack
             obj.rodata["want_kernel_stack"] = kernel_stack
             obj.rodata["by_process"] = user_stack or per_process
-            for number, rows in enumerate(_STACKS):
+            obj.maps["counts"].max_entries = max_keys
+            for number, share in enumerate(_SHARES):
+                # Such a table has as many rows as the next power of two, here twice as many as it has room for stacks.
+                room = (1 << (max_keys - 1).bit_length()) // share + 1
                 if user_stack:
-                    obj.maps[f"user_stacks_{number}"].max_entries = rows
+                    obj.maps[f"user_stacks_{number}"].max_entries = room
                 if kernel_stack:
-                    obj.maps[f"kernel_stacks_{number}"].max_entries = rows
+                    obj.maps[f"kernel_stacks_{number}"].max_entries = room
 
         probes = Probes("stackcount", resolution, configure, pids=pids, returns=False)
         super().__init__(resolution, probes, (NO_KERNEL_STACK,) if kernel_stack else ())
@@ -186,6 +190,7 @@ def stacks(
     kernel_stack: bool = False,
     per_process: bool = False,
     max_probes: int = DEFAULT_MAX_PROBES,
+    max_keys: int = DEFAULT_MAX_KEYS,
 ) -> StackSession:
     """Counts the calls of functions by the stacks that lead to them.
 
@@ -193,9 +198,12 @@ def stacks(
         targets, pid, command, regex, max_probes: as for `count`.
         user_stack, kernel_stack: which stacks.
         per_process: count each process and thread name apart.
+        max_keys: different stacks that are counted, of all functions together, up to 1,048,576; calls with others are
+            counted as lost. The kernel keeps some 1.7 KB for each from the start (of a power of two).
 
     Raises:
         Error: as `count`.
     """
+    check(max_keys)
     resolution, pids = resolve_for(targets, pid, command, regex=regex, returns=False, max_probes=max_probes)
-    return StackSession(resolution, pids, user_stack, kernel_stack, per_process)
+    return StackSession(resolution, pids, user_stack, kernel_stack, per_process, max_keys)

@@ -58,13 +58,13 @@ class Stream(Lifetime, Generic[_Record]):
         return self._ring.fd
 
     @while_open
-    def nap(self) -> bool:
-        """For a loop that polls `fileno` itself, before it does: True if it should rather `drain` in a millisecond.
+    def rest(self) -> float:
+        """For a loop that polls `fileno` itself, before it does: after how many seconds to `drain`; 0.0: it is to poll.
 
-        So it is while many records come, as being woken for each would slow the traced program down: until the next
-        `drain` the descriptor doesn't tell of any.
+        It rests while records come close together, as being woken for each would slow the traced program down: until
+        the next `drain` the descriptor doesn't tell of any.
         """
-        return self._ring.nap()
+        return self._ring.rest()
 
     def drain(self) -> Iterator[_Record]:
         """Yields what waits; never blocks.

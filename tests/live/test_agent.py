@@ -79,7 +79,7 @@ class Agent:
             assert len(found) >= times or self.process.poll() is None, self.lines
             return found[times - 1] if len(found) >= times else None
 
-        line: dict[str, Any] = targets.until(find, f"{times} x {pattern!r} in {self.lines}")
+        line: dict[str, Any] = targets.until(find, f"{times} x {pattern!r} in {self.lines}", 0.02)
         return line
 
     def get(self, path: str, accept: str = "") -> bytes:
@@ -100,7 +100,7 @@ class Agent:
             last.update(self.health(trace))
             return all(last[key] == value for key, value in wanted.items())
 
-        targets.until(check, f"{trace} with {wanted}: {last} {self.lines}")
+        targets.until(check, f"{trace} with {wanted}: {last} {self.lines}", 0.02)
         return last
 
     def metric(self, name: str, **labels: str) -> float:
@@ -143,6 +143,13 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Agent]]:
     yield begin
     for agent in agents:
         agent.kill()
+
+
+@pytest.fixture
+def linux_own_levels() -> Iterator[None]:
+    """kernel.perf_event_paranoid as CAP_PERFMON overrides it everywhere."""
+    with unprivileged.paranoid(2):
+        yield
 
 
 def install(flags: tuple[str, ...], path: Path) -> None:
@@ -493,6 +500,7 @@ def test_http(start: Callable[..., Agent], tmp_path: Path) -> None:
         client.close()
 
 
+@pytest.mark.usefixtures("linux_own_levels")
 @pytest.mark.parametrize("hardened", [False, pytest.param(True, marks=WITH_MDWE)], ids=["capabilities", "and-mdwe"])
 def test_without_root(start: Callable[..., Agent], tmp_path: Path, hardened: bool) -> None:
     """As nobody, with the capabilities of examples/agent/pyebpf-export.service, and nothing executable made."""
@@ -523,6 +531,7 @@ def test_without_root(start: Callable[..., Agent], tmp_path: Path, hardened: boo
     agent.end()
 
 
+@pytest.mark.usefixtures("linux_own_levels")
 def test_with_two_capabilities(start: Callable[..., Agent], tmp_path: Path) -> None:
     """As nobody with CAP_BPF and CAP_PERFMON: programs that everybody may read are traced; the others say why not."""
     tmp_path.chmod(0o755)

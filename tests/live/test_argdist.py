@@ -72,13 +72,15 @@ def test_several_functions_are_added_up() -> None:
     assert values(report) == {**dict.fromkeys(range(7), 1), **{100 * (i + 1): 1 for i in range(7)}}
 
 
-def test_more_values_than_the_kernel_counts() -> None:
+@pytest.mark.parametrize(("options", "counted"), [({}, 16384), ({"max_keys": 20011}, 20011), ({"max_keys": 7}, 7)])
+def test_so_many_values_are_counted(options: dict[str, int], counted: int) -> None:
     with targets.run(targets.compiled("calls.c"), "-n", "20011", "text") as target:
-        with pyebpf.argdist(f"{target.path}:text", counts=["arg1:s32"]) as session:
+        with pyebpf.argdist(f"{target.path}:text", counts=["arg1:s32"], **options) as session:
             target.go()
             (report,) = session.snapshot()
             losses = session.losses
-    assert report.calls == 16384 and losses.uncounted == losses.lost == 20011 - 16384
+    assert values(report) == dict.fromkeys(range(counted), 1)
+    assert losses.uncounted == losses.lost == 20011 - counted
 
 
 @pytest.mark.parametrize(
@@ -89,6 +91,8 @@ def test_more_values_than_the_kernel_counts() -> None:
         ({"histograms": ["name"]}, "no whole number"),
         ({"counts": ["arg1:s32"], "histograms": ["nope"]}, "no argument 'nope'"),
         ({"counts": ["arg1:s32", "name"], "strsize": 600}, "can't be counted"),
+        ({"counts": ["arg1:s32"], "max_keys": 0}, "0 keys can't be counted apart: between 1 and 1048576 can"),
+        ({"counts": ["arg1:s32"], "max_keys": 1048577}, "1048577 keys can't be counted apart"),
     ],
 )
 def test_errors_come_before_anything_is_attached(options: dict[str, object], message: str) -> None:

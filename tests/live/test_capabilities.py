@@ -86,12 +86,30 @@ def test_a_mount_of_ones_own_is_still_roots(stage: Stage) -> None:
 
 
 def test_doctor_of_a_user() -> None:
-    done = subprocess.run(
+    with unprivileged.paranoid(2):
+        done = doctor()
+    assert done.returncode == 0 and "The function tools work here" in done.stdout, done
+    assert "tracing can't be read" in done.stdout, done
+
+
+def doctor() -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         unprivileged.command(LOADS, sys.executable, "-m", "pyebpf", "doctor"), env=clean(), cwd="/",
         capture_output=True, text=True, timeout=targets.DEADLINE,
     )  # fmt: skip
-    assert done.returncode == 0 and "The function tools work here" in done.stdout, done
-    assert "tracing can't be read" in done.stdout, done
+
+
+def test_a_level_that_linux_does_not_know(stage: Stage) -> None:
+    """Where the distribution gave it a meaning that CAP_PERFMON doesn't override, that is said."""
+    with unprivileged.paranoid(3):
+        code, out, error, shown = stage.run("funccount", LOADS)
+        checked = doctor()
+    if code in (0, 130):
+        assert privileges.is_shown(shown, out) and checked.returncode == 0, (error, checked)
+    else:
+        words = "kernel.perf_event_paranoid at 3 this kernel refuses probes to whoever lacks CAP_SYS_ADMIN"
+        assert code == 4 and words in error and error.endswith("kernel.perf_event_paranoid=2, or run as root\n"), error
+        assert checked.returncode == 5 and words in checked.stdout, checked
 
 
 # Namespaces that hide things

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -318,12 +319,33 @@ def test_somebody_elses_event_loop() -> None:
         numbers: list[Any] = []
         opened = 0
         while len(numbers) < 10007 or opened < 97:
-            nap = calls.nap() | opens.nap()
-            assert waiting.select(0.001 if nap else DEADLINE) or nap
+            rests = [*filter(None, (calls.rest(), opens.rest()))]
+            assert waiting.select(min(rests, default=DEADLINE)) or rests
             numbers += [record.args["arg0"] for record in calls.drain()]
             opened += [record.path for record in opens.drain()].count(os.devnull.encode())
         work.result()
         assert numbers == list(range(10007)) and calls.lost == opens.lost == 0
+
+
+def test_when_a_loop_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the second record that comes within 4 ms of the last look; until nothing comes. Each record is seen."""
+    now = [100.0]
+    monkeypatch.setattr("pyebpf.core.ringbuf.time", SimpleNamespace(monotonic=lambda: now[0]))
+    with pyebpf.trace("c:labs", args=["arg0"], **HERE) as session:
+
+        def look(calls: int, later: float) -> float:
+            call(calls)
+            now[0] += later
+            assert [record.args["arg0"] for record in session.drain()] == list(range(calls))
+            seconds = session.rest()
+            assert session._ring._awake is not None
+            assert session._ring._awake[0] == (seconds > 0)  # programs don't wake us, or do
+            return seconds
+
+        assert [look(0, 0.001), look(1, 0.005), look(1, 0.005)] == [0.0] * 3
+        assert [look(1, 0.003), look(7, 0.005), look(1, 5.0)] == [0.004] * 3
+        assert [look(0, 0.005), look(0, 0.003), look(1, 0.003)] == [0.0, 0.0, 0.004]
+        assert [look(9973, 0.003), look(1, 0.001), look(0, 0.004)] == [0.001, 0.004, 0.0]
 
 
 def test_fork() -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 import targets
 
 import pyebpf
@@ -105,6 +106,36 @@ def test_no_stack_takes_the_place_of_another() -> None:
         expected[("left", *turns)] = 1 + number % 3
     found = {names[1 : names.index("main")][::-1]: calls for names, calls in by_names(paths).items()}
     assert found == expected
+
+
+@pytest.mark.parametrize(("options", "room"), [({}, 16384), ({"max_keys": 20011}, 20011), ({"max_keys": 1}, 1)])
+def test_so_many_stacks_are_counted(options: dict[str, int], room: int) -> None:
+    """Of 20,011. Few of them find no place, as all the rows for their hash are taken: each is said."""
+    made = 20011
+    program = targets.compiled("paths.c", "-fno-omit-frame-pointer", f"-DPATHS={made}", "-DLEVELS=15")
+    with targets.run(program) as target:
+        with pyebpf.stacks(f"{program}:leaf", pid=target.pid, **options) as session:
+            target.begin()
+            calls = target.truth()["calls"]["leaf"]
+            found = by_names(session.snapshot())
+            losses = session.losses
+    whole = {names: count for names, count in found.items() if "[lost stack]" not in names}
+    assert sum(found.values()) + losses.uncounted == calls
+    assert losses.lost == losses.uncounted and bool(losses.uncounted) == (room < made)
+    assert set(whole.values()) <= {1, 2, 3}
+    assert sum(whole.values()) + losses.collided + losses.uncounted >= calls  # some collide, and aren't counted either
+    assert len(whole) <= room
+    if room == made:
+        assert sum(whole.values()) + losses.collided == calls
+        assert made - len(whole) <= losses.collided < 100
+
+
+@pytest.mark.parametrize("max_keys", [0, -1, 1048577])
+def test_too_many_stacks_are_refused(max_keys: int) -> None:
+    before = targets.own_bpf()
+    with pytest.raises(pyebpf.TargetError, match=f"{max_keys} keys can't be counted apart: between 1 and 1048576 can"):
+        pyebpf.stacks("c:malloc", max_keys=max_keys)
+    assert targets.own_bpf() == before
 
 
 def test_a_program_on_an_overlay_that_ended(tmp_path: Path) -> None:

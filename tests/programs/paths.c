@@ -3,11 +3,14 @@
 //
 //   gcc -g -O2 -Wall -fno-omit-frame-pointer -o paths paths.c
 //
-// leaf() is called by 997 different paths of left() and right(), ten deep: the bits of the path's number. Path I calls it
-// 1 + I % 3 times. Waits for a second line before it exits, as calls -w does. See truth.h.
+// leaf() is called by PATHS different paths of left() and right(), LEVELS deep: the bits of the path's number. Path I calls
+// it 1 + I % 3 times. Waits for a second line before it exits, as calls -w does. See truth.h.
 #include "truth.h"
 
-enum { PATHS = 997, LEVELS = 10 };
+#ifndef PATHS
+#define PATHS 997
+#define LEVELS 10
+#endif
 
 TRACED long leaf(long path)
 {

@@ -214,6 +214,18 @@ def test_sorted_by_address(c_program: str) -> None:
         assert addresses == sorted(set(addresses)) and len(addresses) > 5
 
 
+def test_all_that_begin_with_a_text(tmp_path: Path) -> None:
+    """So many that the whole table is walked, and one that is at the same place as another."""
+    text = "".join(f"void many_{n}(void) {{ volatile int a = {n}; (void)a; }}\n" for n in range(300))
+    text += "void other_one(void) __attribute__((alias(\"many_7\"))); void amany_1(void) { volatile int a = -1; }\n"
+    path = compile_with(tmp_path, ".c", text + "int main(void) { return 0; }", "gcc", "-O1", "-o", "program")
+    with Image.open(path) as image:
+        found = image.search("many_*")
+        assert {function.name for function in found} == {f"many_{n}" for n in range(300)}
+        assert [function.aliases for function in found if function.name == "many_7"] == [("other_one",)]
+        assert {"many_0", "amany_1", "main"} < {function.name for function in image.search("*")}
+
+
 def test_c_regex(c_program: str) -> None:
     with Image.open(c_program) as image:
         assert names(image.search("w.rk$", regex=True)) == ["work"]

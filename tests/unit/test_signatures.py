@@ -11,13 +11,17 @@ from pathlib import Path
 
 import iced_x86 as iced
 import pytest
+import targets
 import toolchains
 
+from pyebpf.binary import types
 from pyebpf.binary.dwarf import Dwarf
 from pyebpf.binary.golang import claims
+from pyebpf.binary.golang.signatures import _before_their_turn
 from pyebpf.binary.image import Image
-from pyebpf.binary.signature import ABSENT, FLOAT_REGISTER, REGISTER, STACK, Signature
+from pyebpf.binary.signature import ABSENT, FLOAT_REGISTER, REGISTER, STACK, Piece, Place, Signature
 from pyebpf.binary.signatures import DebugInfo, describe, signature_of
+from pyebpf.binary.types import Type
 
 GO_VERSIONS = ("1.15", "1.19", "1.21", "1.24", "1.27")
 PROGRAMS = Path(__file__).parent.parent / "programs" / "places"
@@ -167,6 +171,7 @@ def compared(image: Image, debug: DebugInfo) -> tuple[Counter[str], set[str]]:
         ("1.21", "amd64", 2000, 2),
         ("1.24", "amd64", 2500, 2),
         ("1.27", "amd64", 2500, 2),
+        ("1.15", "arm64", 2000, 2),
         ("1.21", "arm64", 2000, 2),
         ("1.27", "arm64", 2500, 2),
     ],
@@ -179,6 +184,36 @@ def test_go_places_agree_with_debug_information(version: str, architecture: str,
     assert counts["agreed"] > agreed
     assert counts["absent"] <= unknown
     assert counts["no result"] <= 2
+
+
+def test_parameters_that_go_lists_after_their_turn() -> None:
+    """On arm64 with the stack ABI it lists those whose place it tells as if they lay 8 bytes further."""
+    found = {}
+    for architecture in ("amd64", "arm64"):
+        program = targets.go_program("signatures", "1.15", env={"GOARCH": architecture})
+        with Image.open(str(program)) as image, DebugInfo() as debug:
+            shown = look(image, "main.oddSizes", debug).parameters
+        found[architecture] = {parameter.name: describe(parameter.place) for parameter in shown}
+    assert [*found["amd64"]] == [*"abcdefghij"]
+    assert [*found["arm64"]] == [*"abcdeghfij"]
+    assert found["arm64"] == found["amd64"]
+
+
+def test_only_orders_that_go_would_list_so() -> None:
+    byte, word = Type(types.UINT, "uint8", 1, align=1), Type(types.INT, "int", 8, align=8)
+
+    def at(offset: int, type: Type) -> Place:
+        return Place((Piece(STACK, type.size, offset=8 + offset),))
+
+    # b, c, a are listed; a lies at 0, so b and c follow it
+    assert _before_their_turn([byte, byte, byte], [False, False, True], [None, None, at(0, byte)]) == [[2, 0, 1]]
+    # nobody knows where a lies at the first instruction: each order is possible
+    unknown = _before_their_turn([byte, byte, byte], [False, False, True], [None, None, None])
+    assert sorted(unknown) == [[0, 1, 2], [0, 2, 1], [2, 0, 1]]
+    # words are never listed after their turn, nor are those of one kind
+    assert _before_their_turn([word, word, word], [True, False, True], [at(0, word), None, at(16, word)]) == [[0, 1, 2]]
+    assert _before_their_turn([byte, byte], [True, True], [None, None]) == []
+    assert len(_before_their_turn([byte] * 60, [index % 2 == 0 for index in range(60)], [None] * 60)) <= 256  # bounded
 
 
 def test_without_debug_information() -> None:

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Instructions that no probe may be placed on: those of arm64, as an assembler writes them."""
+"""Instructions that no probe may be placed on; those of arm64 as an assembler writes them."""
 
 from __future__ import annotations
 
 import struct
 import subprocess
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from pyebpf.binary.elf import Elf
+from pyebpf.binary.unfit import is_long_nop, plainly_fit, unfit
 from pyebpf.binary.unfit_arm64 import is_exclusive, why_not
+from pyebpf.errors import BinaryError
 
 GOOD = """
     nop
@@ -101,3 +105,38 @@ def test_each(tmp_path: Path, lines: str, good: bool) -> None:
 )
 def test_between_an_exclusive_load_and_its_store(tmp_path: Path, lines: str, inside: bool) -> None:
     assert is_exclusive(assembled(tmp_path, lines)) == inside
+
+
+class Bytes:
+    """Code that is a whole file, loaded at address 0."""
+
+    machine = "x86-64"
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def read(self, address: int, size: int) -> bytes:
+        if address + size > len(self.data):
+            raise BinaryError("the file ends sooner")
+        return self.data[address : address + size]
+
+
+def test_what_is_plainly_fit_is_fit() -> None:
+    tails = (b"", b"\x90", b"\x40\x00\x90", b"\x44\x00\x90\xcc", b"\x1e\xfa", b"\x90\x78\xeb\xff" * 3)
+    plain = 0
+    for first in range(256):
+        for second in (b"", *(bytes((one,)) for one in b"\x00\x0f\x1e\x1f\x66\x8f\x90\x91\xe2\xf8\xff")):
+            for tail in tails:
+                elf = cast(Elf, Bytes(bytes((first,)) + second + tail))
+                if plainly_fit(elf, 0):
+                    plain += 1
+                    assert unfit(elf, 0) is None, elf.data
+                    assert not is_long_nop(elf, 0), elf.data
+    assert plain > 10_000
+
+
+def test_what_functions_begin_with_is_plainly_fit() -> None:
+    for code in (b"\xf3\x0f\x1e\xfa", b"\x55\x48\x89\xe5", b"\x41\x57", b"\x49\x3b\x66\x10", b"\xc3"):
+        assert plainly_fit(cast(Elf, Bytes(code)), 0)
+    for code in (b"\x49\x90", b"\xcc\xc3", b"\xc4\xe2\x7d\x78\xc0", b"\x0f\x1f\x44\0\0"):
+        assert not plainly_fit(cast(Elf, Bytes(code)), 0)

@@ -33,12 +33,13 @@ class Formal:
         artificial: the compiler made it: `this`, and the like (DW_AT_artificial).
         is_result: a result of a Go function (DW_AT_variable_parameter).
         has_location: there is an attribute that says where it is; that needn't cover the address asked for.
+        is_told: and it says somewhere at least; Go's says nothing at all of what it optimised away.
         everywhere: that is one place for the whole function, though compilers mean: once it has got there.
     """
 
     __slots__ = (
         "_entry", "_frame", "_low_pc", "_typed", "_types", "artificial", "everywhere", "has_location", "is_result",
-        "name",
+        "is_told", "name",
     )  # fmt: skip
 
     def __init__(self, chain: list[Entry], types: Types, frame: Entry, low_pc: int) -> None:
@@ -50,6 +51,7 @@ class Formal:
         self.artificial = any(entry.flag(c.AT_ARTIFICIAL) for entry in chain)
         self.is_result = any(entry.flag(c.AT_VARIABLE_PARAMETER) for entry in chain)
         self.has_location = c.AT_LOCATION in chain[0] or c.AT_CONST_VALUE in chain[0]
+        self.is_told = c.AT_LOCATION in chain[0] and chain[0].values[c.AT_LOCATION][1] != b""
         self.everywhere = c.AT_LOCATION in chain[0] and isinstance(chain[0].values[c.AT_LOCATION][1], bytes)
 
     @property

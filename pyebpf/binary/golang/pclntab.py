@@ -328,6 +328,8 @@ class PclnTable:
             start += distance * self.quantum
 
     def _uvarint(self, at: int) -> tuple[int, int]:
+        if at < len(self._data) and self._data[at] < 0x80:  # nearly all are one byte
+            return self._data[at], at + 1
         result = 0
         for shift in range(0, 35, 7):
             if at >= len(self._data):

@@ -179,12 +179,23 @@ class GoProgram:
         Raises:
             BinaryError: the function table lies, or the code isn't in the file.
         """
+        return self._sites(function.row, function.size, returns)
+
+    def sites_at(self, address: int, returns: bool = True) -> GoSites | None:
+        """As `sites`, for the function whose code includes ``address``; None: there is none."""
+        entries = self._table.entries()
+        row = bisect_right(entries, address) - 1
+        if not 0 <= row < self._table.count:
+            return None
+        return self._sites(row, entries[row + 1] - entries[row], returns)
+
+    def _sites(self, row: int, size: int, returns: bool) -> GoSites:
         if self._surroundings is None:
             morestack = frozenset(found.address for name in _MORESTACK for found in self.named(name))
             self._surroundings = Surroundings(morestack, self._uses_stack_abi())
-        record = self._table.record(function.row)
+        record = self._table.record(row)
         assembly = self._is_assembly(record)
-        sites, leaves_to = sites_of(self.elf, self._table, record, function.size, assembly, self._surroundings, returns)
+        sites, leaves_to = sites_of(self.elf, self._table, record, size, assembly, self._surroundings, returns)
         if leaves_to is None:
             return sites
         target = self.at(leaves_to)

@@ -186,7 +186,7 @@ class _View:
         stream = self._stream()
         skips = self._skips(len(solid) < len(inputs))
         guesses: list[tuple[_Guess, abi.Assignment]] = []
-        known = self._known([inputs[index] for index in solid], input_types)
+        known = self._known([inputs[index] for index in solid], input_types, told)
         for candidates in (known, self._with_left_out(known[0], stream)):
             for guess in candidates:
                 assigned = abi.assign(self._machine, guess.types, output_types, self._registers)
@@ -252,16 +252,21 @@ class _View:
         except BinaryError:
             return None
 
-    def _known(self, inputs: Sequence[Formal], input_types: Sequence[Type]) -> list[_Guess]:
+    def _known(
+        self, inputs: Sequence[Formal], input_types: Sequence[Type], told: Sequence[Place | None]
+    ) -> list[_Guess]:
         """The orders in which the function may take what is described, the likeliest first.
 
-        Of a function that can be inlined, Go lists the dictionary of generic code and parameters called `_` last.
+        Of a function that can be inlined, Go lists the dictionary of generic code and parameters called `_` last. With
+        the stack ABI of arm64 it lists those whose place it tells too late (`_before_their_turn`).
         """
         indexes = [index for index, formal in enumerate(inputs) if formal.name != _DICTIONARY]
         blank = [index for index in indexes if _UNNAMED.fullmatch(inputs[index].name)]
         orders = [indexes]
         if blank:
             orders += _orders([index for index in indexes if index not in blank], blank)
+        if not self._registers and self._machine == "arm64":
+            orders[1:1] = _before_their_turn(input_types, [formal.is_told for formal in inputs], told)
         place = self._dictionary_place()
         dictionary = next((index for index, formal in enumerate(inputs) if formal.name == _DICTIONARY), None)
         result: dict[_Guess, None] = {}
@@ -397,6 +402,41 @@ def _insert(guess: _Guess, at: int, type: Type, formal: int | None = None) -> _G
         (*guess.types[:at], type, *guess.types[at:]),
         (*guess.formals[:at], formal, *guess.formals[at:]),
     )
+
+
+def _before_their_turn(types: Sequence[Type], is_told: Sequence[bool], told: Sequence[Place | None]) -> list[list[int]]:
+    """The orders of parameters that Go 1.16 and older would list as they are listed, on arm64.
+
+    It lists parameters by their place, to which it adds the room for the link register only if it tells the place
+    (stackOffset and createDwarfVars in cmd/compile/internal/gc/pgen.go, sorted in scope.go, stably: those first).
+
+    Args:
+        told: at the first instruction; None: that isn't known.
+    """
+    unplaced = [index for index, is_one in enumerate(is_told) if not is_one]
+    placed = [index for index, is_one in enumerate(is_told) if is_one]
+    claims = {index: place.pieces[0].offset - abi.FIRST_ARGUMENT for index, place in enumerate(told) if place}
+    found: list[list[int]] = []
+    pending: list[list[tuple[int, int]]] = [[]]  # numbers and offsets, as far as laid out
+    for _ in range(_MAX_GUESSES * 4 if unplaced and placed else 0):
+        if not pending:
+            break
+        laid = pending.pop()
+        if len(laid) == len(types):
+            at = dict(laid)
+            keys = [(at[index] + abi.FIRST_ARGUMENT * is_one, not is_one) for index, is_one in enumerate(is_told)]
+            if keys == sorted(keys):
+                found.append([index for index, _ in laid])
+            continue
+        taken = {index for index, _ in laid}
+        end = laid[-1][1] + types[laid[-1][0]].size if laid else 0
+        for group in (unplaced, placed):
+            index = next((index for index in group if index not in taken), None)
+            if index is not None:
+                offset = -(-end // max(types[index].align, 1)) * max(types[index].align, 1)
+                if claims.get(index, offset) == offset:
+                    pending.append([*laid, (index, offset)])
+    return found
 
 
 def _orders(fixed: Sequence[int], loose: Sequence[int]) -> list[list[int]]:

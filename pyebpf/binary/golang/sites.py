@@ -115,7 +115,10 @@ def _after_stack_check(
     """
     start = after = record.entry
     limit = start + min(len(code), _MAX_CHECK)
-    unsafe: list[tuple[int, int]] | None = None
+    unsafe = _unsafe_ranges(table, record, limit)
+    if not unsafe:
+        return start
+    limit = min(limit, unsafe[-1][1])  # what lies behind them is no check
     try:
         for check in walk(elf.machine, code[:_MAX_NEAR], start):
             if check.kind != BRANCH or check.target is None or check.address >= limit:
@@ -126,10 +129,10 @@ def _after_stack_check(
             grow = next(walk(elf.machine, code[at : at + _MAX_NEAR], check.target), None)
             if grow is None or grow.kind != CALL or grow.target not in morestack:
                 continue
-            if unsafe is None:
-                unsafe = _unsafe_ranges(table, record, limit)
             if any(first <= check.address < stop for first, stop in unsafe):
                 after = check.address + check.length
+                if after >= limit:
+                    break
     except DecodeError:
         pass  # what can't be decoded is no stack check
     return after
