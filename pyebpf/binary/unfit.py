@@ -27,12 +27,12 @@ def plainly_fit(elf: Elf, offset: int) -> bool:
     They do for most functions. It is ten times as fast as to ask these.
     """
     first = elf.data[offset : offset + 4]
-    return elf.machine == "x86-64" and (
-        first == _ENDBR
-        or first[0] not in _TELLING
-        # With REX it can't be AVX, nor a long nop; it must not be the exchange that looks like a nop.
-        or (first[0] & 0xF1 == 0x41 and first[1:2] not in (b"\x90", b""))
-    )
+    if elf.machine != "x86-64" or not first:
+        return False
+    if first[0] not in _TELLING or first == _ENDBR:
+        return True
+    # With REX it can't be AVX, nor a long nop; it must not be the exchange that looks like a nop.
+    return first[0] & 0xF1 == 0x41 and first[1:2] not in (b"\x90", b"")
 
 
 def unfit(elf: Elf, address: int) -> str | None:

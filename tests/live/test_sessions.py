@@ -155,7 +155,7 @@ def test_every_session(verb: str) -> None:
     refused: list[Callable[[], Any]] = [lambda: session.losses, lambda: session.lost, lambda: iter(session)]
     refused += [session.detach, session.__enter__]
     if isinstance(session, Stream):
-        refused += [session.fileno, session.nap, session.drain, session.read]
+        refused += [session.fileno, session.rest, session.drain, session.read]
     else:
         refused += [session.interval, lambda: session.every(1.0)]
     refused += [getattr(session, name) for name in ("snapshot", "learn", "counts", "lasted", "runs")
@@ -388,7 +388,7 @@ def test_fork_while_another_thread_is_in_it() -> None:
             code = 1
             try:
                 signal.alarm(int(DEADLINE))
-                for use in (counts.snapshot, counts.detach, session.nap, session.drain, lambda: session.lost):
+                for use in (counts.snapshot, counts.detach, session.rest, session.drain, lambda: session.lost):
                     with pytest.raises(pyebpf.StateError, match="belongs to process"):
                         use()
                 session.close(), counts.close()

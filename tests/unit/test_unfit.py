@@ -138,5 +138,5 @@ def test_what_is_plainly_fit_is_fit() -> None:
 def test_what_functions_begin_with_is_plainly_fit() -> None:
     for code in (b"\xf3\x0f\x1e\xfa", b"\x55\x48\x89\xe5", b"\x41\x57", b"\x49\x3b\x66\x10", b"\xc3"):
         assert plainly_fit(cast(Elf, Bytes(code)), 0)
-    for code in (b"\x49\x90", b"\xcc\xc3", b"\xc4\xe2\x7d\x78\xc0", b"\x0f\x1f\x44\0\0"):
+    for code in (b"", b"\x49\x90", b"\xcc\xc3", b"\xc4\xe2\x7d\x78\xc0", b"\x0f\x1f\x44\0\0"):
         assert not plainly_fit(cast(Elf, Bytes(code)), 0)
