@@ -47,7 +47,7 @@ def held_in(
     if message is not None:
         return as_text(message)
     if isinstance(word, int) and name == "syscall.Errno":
-        return EnumValue(os.strerror(word) if word < _MAX_ERRNO else "", int(word))
+        return EnumValue(os.strerror(word) if 0 <= word < _MAX_ERRNO else "", int(word))
     basic = basic or name
     if isinstance(word, int) and basic in _INTEGERS:
         bits = _INTEGERS[basic]

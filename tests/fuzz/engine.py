@@ -88,27 +88,28 @@ def main() -> None:
             readers.modules_of(one)
     watch = Watch(one, suspects)
     watch.tell()
+    seed = int(os.environ.get("PYEBPF_FUZZ_SEED", time.time_ns() % 2**31))
     inputs = [path.read_bytes() for path in sorted(begin.iterdir())]
     if own:
-        loop(one, watch, inputs, work, given.seconds)
+        loop(one, watch, inputs, work, given.seconds, seed)
         return
     words = given.folder / "words"
     quoted = ["".join([f"\\x{byte:02x}" for byte in word]) for word in one.words]
     words.write_text("".join([f'"{word}"\n' for word in quoted]))
     options = [sys.argv[0], f"-max_total_time={given.seconds:.0f}", f"-max_len={one.longest}", "-timeout=120",
                f"-rss_limit_mb={_MEMORY_MB}", f"-artifact_prefix={suspects}/", "-verbosity=0", "-reload=0",
-               *([f"-dict={words}"] if one.words else []), str(work), str(begin)]  # fmt: skip
+               f"-seed={seed}", *([f"-dict={words}"] if one.words else []), str(work), str(begin)]  # fmt: skip
     mutator = readers.Mutator(one, inputs, lambda data, most: atheris.Mutate(data, most))
     atheris.Setup(options, watch.run, custom_mutator=mutator)
     atheris.Fuzz()
 
 
-def loop(one: object, watch: Watch, inputs: list[bytes], work: Path, seconds: float) -> None:
+def loop(one: object, watch: Watch, inputs: list[bytes], work: Path, seconds: float, seed: int) -> None:
     """Mutates what has shown something new, again and again."""
     from fuzz.reach import Tracer
     from fuzz.reader import Mutator
 
-    chance = random.Random(time.time_ns())
+    chance = random.Random(seed)
     mutator = Mutator(one, inputs)
     inputs += [path.read_bytes() for path in sorted(work.iterdir())]
     inputs = [data for data in inputs if len(data) <= one.longest] or [b"\0"]

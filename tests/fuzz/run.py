@@ -9,6 +9,8 @@
     python tests/fuzz/run.py --write docs/fuzzing.md  writes the page (--seconds 0: fuzzes nothing)
     python tests/fuzz/run.py --judge dwarf FILE...    tries inputs, as they are
 
+PYEBPF_FUZZ_SEED=N makes the same changes again, as far as the time allows.
+
 pyebpf must be installed for the Python that runs this, or be on PYTHONPATH. With atheris (pip install atheris==2.3.0,
 CPython 3.11) it is many times faster. A finding's input is made small and kept in tests/fuzz/corpus/READER, where
 test_fuzz.py tries it from then on; the exit code is 1. Bounds on time are CPU time, so other work does no harm.
