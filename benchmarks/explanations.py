@@ -73,7 +73,7 @@ EXPLANATIONS = (
     ),
     Explanation(
         "start*", "*", "*",
-        "libbpf-tools are C programs. A Python that does nothing takes {sizes.1/Python alone/Python/ms} ms and"
+        "The others are C and C++ programs. A Python that does nothing takes {sizes.1/Python alone/Python/ms} ms and"
         " {sizes.1/Python alone/Python/CPU} ms of CPU to begin and end; one that imports the modules of opensnoop"
         " {sizes.1/opensnoop's modules/pyebpf 0/ms} and {sizes.1/opensnoop's modules/pyebpf 0/CPU} ms. Behind that"
         " come, with every tool, reading the object, the kernel's check of its programs, and attaching.",
@@ -107,6 +107,18 @@ EXPLANATIONS = (
         "delivery.1", "ex[ei]*", "ns added",
         "Of an exec pyebpf's programs run for {overhead/execsnoop: exec/pyebpf/ns} ns, of an exit for"
         " {overhead/exitsnoop: exit/pyebpf/ns}; the reader, in Python, runs beside the loop (the column of CPU).",
+    ),
+    Explanation(
+        "delivery.1", "opensnoop", "ns added",
+        "What isn't shown costs less: libbpf-tools 0.37 show {delivery.1/opensnoop/libbpf-tools 0.37/shown} % of what"
+        " is opened. pyebpf's programs run for {overhead/opensnoop: open/pyebpf/ns} ns.",
+    ),
+    Explanation(
+        "delivery.1", "tcpstates", "ns added",
+        "Of a short connection pyebpf's programs run for {overhead/tcpstates: short connection/pyebpf/ns} ns in"
+        " {overhead/tcpstates: short connection/pyebpf/runs} runs: they keep whose the connection is, also where a"
+        " state changes in an interrupt, and since when it is in its state. bpftrace's is a one-liner, which prints"
+        " ports, states and whatever process is current.",
     ),
     Explanation(
         "delivery.1", "killsnoop", "ns added",

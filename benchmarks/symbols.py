@@ -76,4 +76,6 @@ def _attached(bench: Bench, command: list[str]) -> Sequence[float]:
     if outcome.killed:
         gone = outcome.end - outcome.start
         raise Failed(f"took more than {_LIMIT} s" + (f"; released after {gone:.0f} s" if gone > _LIMIT + 1 else ""))
+    if outcome.end - outcome.start < 1:
+        raise Failed("ended before its second was over")
     return outcome.end - outcome.start - 1, outcome.cpu, outcome.memory
