@@ -19,7 +19,7 @@ from pyebpf.tools.scope import Tree
 from pyebpf.tools.text import Cut
 from pyebpf.tools.tool import Column, Option, Tool, clock, elapsed, elapsed_ms
 
-_MAX_TEXTS = 512  # kept as they are shown: of 4 KB at most
+_MAX_TEXTS, _LONG_TEXT = 512, 4096  # kept as they are shown, and bytes of one that isn't kept
 
 # The common options: long flag, bcc's usual letter, argparse's keywords.
 _SCOPE: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -271,9 +271,11 @@ class _Texts(dict[bytes, Any]):
         self._shown = shown
 
     def __missing__(self, text: bytes) -> Any:
+        shown = self._shown(text)
         if len(self) >= _MAX_TEXTS:
             self.clear()
-        self[text] = shown = self._shown(text)
+        if len(text) <= _LONG_TEXT:  # what TLS carries doesn't come again
+            self[text] = shown
         return shown
 
 

@@ -118,8 +118,10 @@ def closed_to_perfmon() -> int:
             level = int(file.read())
     except (OSError, ValueError):  # no /proc, or no perf events
         return 0
-    event = bpf.open_harmless_event() if level > 2 else 0
-    if event > 0:
+    if level <= 2:
+        return 0
+    event = bpf.open_harmless_event()
+    if event >= 0:
         os.close(event)
     return level if event == -errno.EACCES else 0
 

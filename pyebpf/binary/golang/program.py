@@ -119,9 +119,13 @@ class GoProgram:
 
     def at(self, address: int) -> GoFunction | None:
         """The function whose code includes ``address``. Raises BinaryError when the function table lies."""
-        entries = self._table.entries()
-        index = bisect_right(entries, address) - 1
-        return self._functions((index,))[0] if 0 <= index < self._table.count else None
+        row = self._row(address)
+        return None if row is None else self._functions((row,))[0]
+
+    def _row(self, address: int) -> int | None:
+        """Which function's code includes ``address``."""
+        row = bisect_right(self._table.entries(), address) - 1
+        return row if 0 <= row < self._table.count else None
 
     def search(self, regex: re.Pattern[str], required: tuple[bytes, ...] = ()) -> list[GoFunction]:
         """The functions whose name ``regex`` matches from its start (re.match), by address.
@@ -183,10 +187,10 @@ class GoProgram:
 
     def sites_at(self, address: int, returns: bool = True) -> GoSites | None:
         """As `sites`, for the function whose code includes ``address``; None: there is none."""
-        entries = self._table.entries()
-        row = bisect_right(entries, address) - 1
-        if not 0 <= row < self._table.count:
+        row = self._row(address)
+        if row is None:
             return None
+        entries = self._table.entries()
         return self._sites(row, entries[row + 1] - entries[row], returns)
 
     def _sites(self, row: int, size: int, returns: bool) -> GoSites:
