@@ -216,7 +216,7 @@ def round_trips(scale: float) -> Iterator[Entry]:
                     targets.until(lambda end=end: not end.info()["unacked"])
             return received() - before
 
-        with firing.runs("on_received", left.net.inode) as fired, pyebpf.tcprtt(netns=left.net.inode) as session:
+        with firing.runs(left.net.inode, "on_received") as fired, pyebpf.tcprtt(netns=left.net.inode) as session:
             made, seen = by_intervals(session, lambda rows: sum(row.histogram.count for row in rows), make)
             more = by_kind(unfired=max(0, made - fired()))
             yield Entry("tcprtt", "segments, intervals of 10 ms", made, seen, {**_losses(session), **more})
@@ -240,7 +240,7 @@ def congestion(scale: float) -> Iterator[Entry]:
                 right.mend()
             return 2 * count
 
-        with firing.runs("on_congestion", left.net.inode) as fired, pyebpf.tcpcong(netns=left.net.inode) as session:
+        with firing.runs(left.net.inode, "on_congestion") as fired, pyebpf.tcpcong(netns=left.net.inode) as session:
             made, seen = by_intervals(session, lambda rows: sum(row.changes for row in rows), make)
             more = {**_losses(session), **by_kind(unfired=max(0, made - fired()))}
             yield Entry("tcpcong", "changes of state, intervals of 10 ms", made, seen, more)

@@ -117,7 +117,7 @@ def retransmits(count: int) -> Iterator[Cause]:
         right.lose(), left.lose()
 
         def make() -> int:
-            with firing.runs("on_retransmit", left.net.inode) as fired:
+            with firing.runs(left.net.inode, "on_retransmit") as fired:
                 for _ in range(count):
                     client.connect((right.v4, port), "start", options={"TCP_SYNCNT": 1})
                 left.net.waits("Tcp", "AttemptFails", count)

@@ -23,6 +23,13 @@ int on_retransmit(unsigned long long *ctx)
 	return count((struct sock *)ctx[0]);
 }
 
+/* The listener's, whose SYN-ACK it sends again. */
+SEC("raw_tp/tcp_retransmit_synack")
+int on_retransmit_synack(unsigned long long *ctx)
+{
+	return count((struct sock *)ctx[0]);
+}
+
 /* A segment that an established connection receives. */
 SEC("raw_tp/tcp_probe")
 int on_received(unsigned long long *ctx)
