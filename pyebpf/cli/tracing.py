@@ -88,9 +88,7 @@ class Tracing(Generic[_Session]):
         self.command = Command(command, stdout) if command else None
         shield.wanted = True
         if getattr(arguments, "buffer", None) is not None:
-            from pyebpf.tools import room
-
-            room.asked = arguments.buffer
+            os.environ["PYEBPF_BUFFER"] = str(arguments.buffer)  # which the option outranks; see tools/room.py
         try:
             with Progress(arguments):
                 self.session = begin(self.command)

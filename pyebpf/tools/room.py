@@ -12,8 +12,6 @@ from pyebpf.errors import StateError
 _MOST = 1 << 30
 _UNITS = {"K": 10, "M": 20, "G": 30}
 
-asked: int | None = None  # bytes; set before a session begins
-
 
 def parse(text: str) -> int:
     """Bytes: "65536", "64K", "16M". Raises ValueError."""
@@ -27,18 +25,16 @@ def make(ring: Map, usual: int | None = None) -> None:
     """Sizes the ring buffer of an opened object, to a power of two of at least a page.
 
     Args:
-        usual: bytes where nobody asked for a size; None: what the object has.
+        usual: bytes where ``PYEBPF_BUFFER`` asks for none; None: what the object has.
 
     Raises:
         StateError: ``PYEBPF_BUFFER`` is no size.
     """
-    size = asked
-    if size is None and os.environ.get("PYEBPF_BUFFER"):
+    size, asked = usual, os.environ.get("PYEBPF_BUFFER")
+    if asked:
         try:
-            size = parse(os.environ["PYEBPF_BUFFER"])
+            size = parse(asked)
         except ValueError as error:
             raise StateError(f"PYEBPF_BUFFER: {error}") from None
-    if size is None:
-        size = usual
     if size is not None:
         ring.max_entries = max(mmap.PAGESIZE, 1 << (size - 1).bit_length())

@@ -19,8 +19,6 @@ from pyebpf.tools.probes import Probes
 from pyebpf.tools.record import as_dict
 from pyebpf.tools.session import IntervalSession, TracedFunction, resolve_for
 
-_SHARES = (1, 4, 8, 8)  # of the keys, that find room in each of the kernel's tables of stacks; see bpf/stackcount.bpf.c
-_ROW_BITS = 24  # STACKCOUNT_ROW_BITS of bpf/stackcount.h
 _LOST = Frame(0, "[lost stack]", 0, "")
 
 
@@ -98,9 +96,10 @@ class StackSession(IntervalSession[CallPaths]):
             obj.rodata["want_kernel_stack"] = kernel_stack
             obj.rodata["by_process"] = user_stack or per_process
             obj.maps["counts"].max_entries = max_keys
-            for number, share in enumerate(_SHARES):
-                # Such a table has as many rows as the next power of two, here twice as many as it has room for stacks.
-                room = (1 << (max_keys - 1).bit_length()) // share + 1
+            for number in range(obj.btf.enumerators("stackcount_limits")["STACKCOUNT_MAPS"]):
+                # To a table come those that found no place in the ones before. It has as many rows as the next power of
+                # two, here twice as many as it has room for stacks.
+                room = (1 << (max_keys - 1).bit_length()) // min(4**number, 8) + 1
                 if user_stack:
                     obj.maps[f"user_stacks_{number}"].max_entries = room
                 if kernel_stack:
@@ -109,6 +108,7 @@ class StackSession(IntervalSession[CallPaths]):
         probes = Probes("stackcount", resolution, configure, pids=pids, returns=False)
         super().__init__(resolution, probes, (NO_KERNEL_STACK,) if kernel_stack else ())
         self._user_stack, self._kernel_stack, self._per_process = user_stack, kernel_stack, per_process
+        self._row_bits = probes.object.btf.enumerators("stackcount_limits")["STACKCOUNT_ROW_BITS"]
         self._names = self._frames(user_stack)
         self._whole = [walk_is_whole(resolution.images[probe.image_id], probe) for probe in resolution.probes]
         self._paths: dict[Any, CallPath] = {}  # by the kernel's key; calls is 0
@@ -150,8 +150,8 @@ class StackSession(IntervalSession[CallPaths]):
         if row < 0:
             return None
         try:
-            stacks = self._probes.object.maps[f"{name}_{row >> _ROW_BITS}"]
-            stack: tuple[int, ...] = stacks[row & ((1 << _ROW_BITS) - 1)]
+            stacks = self._probes.object.maps[f"{name}_{row >> self._row_bits}"]
+            stack: tuple[int, ...] = stacks[row & ((1 << self._row_bits) - 1)]
         except KeyError:
             return None
         return stack

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import sys
 import xml.etree.ElementTree as ElementTree
 
+from pyebpf.output.text import safe
 from pyebpf.target.stacks import Frame
 from pyebpf.tools.funccount import Counts
 from pyebpf.tools.funclatency import Histograms
@@ -75,3 +77,8 @@ def test_readable() -> None:
     assert [readable(time) for time in times] == [
         "0 ns", "7 ns", "999 ns", "1.00 µs", "1.23 µs", "12.3 µs", "999 µs", "1.00 ms", "4.20 s", "1000 s",
     ]  # fmt: skip
+
+
+def test_what_a_terminal_may_not_see_a_page_may_not_either() -> None:
+    every = map(chr, range(sys.maxunicode + 1))
+    assert [f"{ord(one):#x}" for one in every if safe(one) != one and escaped(one) == one] == []
