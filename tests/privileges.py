@@ -77,7 +77,7 @@ class Stage:
         command = unprivileged.command(capabilities, sys.executable, "-m", "pyebpf", tool, "--json", "--ready-fd",
                                        str(told), *arguments)  # fmt: skip
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYEBPF_CACHE": "0", "LANG": "C.UTF-8",
-                       "PYTHONPATH": os.environ.get("PYTHONPATH", "")}  # fmt: skip
+                       **{name: os.environ.get(name, "") for name in ("PYTHONPATH", "PYEBPF_ATTACH")}}  # fmt: skip
         with subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, pass_fds=[told], cwd="/",

@@ -13,12 +13,16 @@ home), the command gets a mount namespace of its own in which that folder shows 
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from pyebpf.core import kernel
 
 UID = 65534
 # include/uapi/linux/capability.h; by number, as older setprivs don't know the new names
@@ -51,6 +55,17 @@ def paranoid(level: int) -> Iterator[None]:
         yield
     finally:
         sysctl.write_text(before)
+
+
+@functools.cache
+def uprobes_take_admin() -> bool:
+    """If function tools need CAP_SYS_ADMIN, as they attach by perf events, which the kernel gives to no others."""
+    if kernel.has_uprobe_multi():
+        return False
+    script = "import errno; from pyebpf.core import bpf; print(bpf.open_uprobe_event('/', 0) == -errno.EACCES)"
+    with paranoid(2):
+        words = command(("CAP_BPF", "CAP_PERFMON"), sys.executable, "-c", script)
+        return subprocess.run(words, capture_output=True, text=True, check=True, cwd="/").stdout == "True\n"
 
 
 def _opened(paths: Sequence[str]) -> list[str]:

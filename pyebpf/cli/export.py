@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pyebpf.cli import exits, options
+from pyebpf.cli import descriptors, exits, options
 from pyebpf.output.text import safe
 
 EXAMPLES = (
@@ -74,6 +74,7 @@ def main(argv: Sequence[str]) -> int:
     from pyebpf.export.notify import notify
 
     shield.wanted = True
+    descriptors.allow_many()
     gc.enable()
     listener = bind(*config.listen)
     agent = Agent(arguments.config, config, listener, Log(), arguments.listen, notify)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from pyebpf.cli import exits
+from pyebpf.cli import descriptors, exits
 from pyebpf.cli.progress import Progress
 from pyebpf.cli.watch import Watch
 from pyebpf.core import shield
@@ -87,6 +87,7 @@ class Tracing(Generic[_Session]):
         command = getattr(arguments, "command", None)
         self.command = Command(command, stdout) if command else None
         shield.wanted = True
+        descriptors.allow_many()
         if getattr(arguments, "buffer", None) is not None:
             os.environ["PYEBPF_BUFFER"] = str(arguments.buffer)  # which the option outranks; see tools/room.py
         try:

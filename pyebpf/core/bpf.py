@@ -10,6 +10,7 @@ import errno
 import os
 import struct
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from pyebpf.core import libbpf
@@ -172,8 +173,8 @@ def open_uprobe_event(path: str, offset: int, *, pid: int = 0, on_return: bool =
     libbpf.lib()
     try:
         event_type, return_bit = _event_source("uprobe")
-    except (OSError, ValueError):
-        return -errno.ENODEV
+    except OSError as error:
+        return -(error.errno or errno.ENODEV)
     name = libbpf.ffi.new("char[]", os.fsencode(path))
     return _open_event(event_type, 1 << return_bit if on_return else 0, libbpf.address(name), offset, pid)
 
@@ -196,19 +197,27 @@ def open_kprobe_event(function: str, *, on_return: bool = False) -> int:
     libbpf.lib()
     try:
         event_type, return_bit = _event_source("kprobe")
-    except (OSError, ValueError):
-        return -errno.ENODEV
+    except OSError as error:
+        return -(error.errno or errno.ENODEV)
     name = libbpf.ffi.new("char[]", function.encode())
     return _open_event(event_type, 1 << return_bit if on_return else 0, libbpf.address(name))
 
 
+@cache  # the running kernel's; read once, not for each of thousands of probes
 def _event_source(name: str) -> tuple[int, int]:
-    """A perf event source's type, and the bit of its config that says "at the return". Raises OSError, ValueError."""
+    """A perf event source's type, and the bit of its config that says "at the return".
+
+    Raises:
+        OSError: ENODEV: the kernel has no such source; others: it could not be read (too many open files).
+    """
     source = f"/sys/bus/event_source/devices/{name}"
-    with open(f"{source}/type") as file:
-        event_type = int(file.read())
-    with open(f"{source}/format/retprobe") as file:  # "config:0"
-        return event_type, int(file.read().partition(":")[2])
+    try:
+        with open(f"{source}/type") as file:
+            event_type = int(file.read())
+        with open(f"{source}/format/retprobe") as file:  # "config:0"
+            return event_type, int(file.read().partition(":")[2])
+    except (FileNotFoundError, ValueError):
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from None
 
 
 def _open_event(

@@ -102,7 +102,7 @@ def why_denied(missing: tuple[str, ...]) -> str:
     if level := closed_to_perfmon():
         return (
             f"with kernel.perf_event_paranoid at {level} this kernel refuses probes to whoever lacks CAP_SYS_ADMIN: "
-            "sysctl kernel.perf_event_paranoid=2, or run as root"
+            "run as root; at 2 (sysctl kernel.perf_event_paranoid=2) some kernels take CAP_PERFMON"
         )
     return "we hold the capabilities; a security module or a seccomp filter is refusing it"
 
@@ -124,6 +124,21 @@ def closed_to_perfmon() -> int:
     if event >= 0:
         os.close(event)
     return level if event == -errno.EACCES else 0
+
+
+def why_no_uprobe_event() -> str:
+    """Why we, who have CAP_PERFMON, may not open a perf event for a uprobe, as a hint; "" if we may.
+
+    Linux 5.10 takes CAP_PERFMON for them, at least up to 5.10.223; 6.1.176, 6.18 and 7.0 want CAP_SYS_ADMIN (measured).
+    uprobe_multi links need no such event.
+    """
+    event = bpf.open_uprobe_event("/", 0)  # EINVAL, a directory, for those who may
+    if event >= 0:
+        os.close(event)
+    if event != -errno.EACCES or closed_to_perfmon():
+        return ""
+    less = "; by uprobe_multi it takes less" if has_uprobe_multi() else ""
+    return f"attaching by perf events takes CAP_SYS_ADMIN on this kernel: run as root, or with that too{less}"
 
 
 def _in_user_namespace() -> bool:
@@ -311,8 +326,8 @@ def _probe_uprobe() -> Feature:
     if program < 0:
         return Feature("uprobe", False, f"loading a program: {os.strerror(-program)}", "4.17")
     os.close(program)
-    if closed_to_perfmon():
-        return Feature("uprobe", False, why_denied(()), "4.17")
+    if not has_uprobe_multi() and (reason := why_no_uprobe_event() or (closed_to_perfmon() and why_denied(()))):
+        return Feature("uprobe", False, reason, "4.17")
     return Feature("uprobe", True, "", "4.17")
 
 

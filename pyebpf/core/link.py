@@ -55,7 +55,7 @@ class Ladder:
 
     def __init__(self, rung: str | None = None) -> None:
         chosen = rung or os.environ.get("PYEBPF_ATTACH")
-        if chosen is None:
+        if not chosen:
             chosen = "multi" if kernel.has_uprobe_multi() else "cookie" if kernel.has_attach_cookies() else "copy"
         if chosen not in ("multi", "cookie", "copy"):
             raise StateError(f"PYEBPF_ATTACH={chosen}: it is one of multi, cookie, copy")
@@ -161,7 +161,7 @@ class Links:
     ) -> list[Refused]:
         from pyebpf.core.copies import with_cookie
 
-        refused, copies = [], {}
+        refused, copy, copied = [], -1, -1  # the program's copy for a cookie; sites that share one follow each other
         try:
             for site in sites:
                 event = bpf.open_uprobe_event(path, site.offset, pid=pid, on_return=on_return)
@@ -176,17 +176,23 @@ class Links:
                     if link < 0:
                         raise attach_failure(-link, name, pid)
                     self._fds.append(link)
+                    bpf.enable_perf_event(event)
+                    self._fds[-2:] = [link]  # which holds the event: one descriptor a probe
+                    os.close(event)
                 else:
-                    if site.cookie not in copies:
-                        copies[site.cookie] = with_cookie(program, site.cookie)
-                    bpf.set_perf_event_program(copies[site.cookie], event)
-                bpf.enable_perf_event(event)
+                    if site.cookie != copied:
+                        if copy >= 0:  # the events hold it
+                            os.close(copy)
+                            copy = -1
+                        copy, copied = with_cookie(program, site.cookie), site.cookie
+                    bpf.set_perf_event_program(copy, event)
+                    bpf.enable_perf_event(event)
         except OSError as error:
-            if isinstance(error, Error):
+            if isinstance(error, Error) and error.errno != errno.EMFILE:
                 raise
             raise attach_failure(error.errno or 0, name, pid) from None
         finally:
-            for copy in copies.values():  # the events hold them now
+            if copy >= 0:
                 os.close(copy)
         return refused
 
@@ -243,7 +249,8 @@ def attach_failure(number: int, path: str, pid: int) -> Error:
     if number in (errno.ENOENT, errno.ENOTDIR):
         return TargetNotFound(f"{path}: {os.strerror(number)}")
     if number in (errno.EPERM, errno.EACCES):
-        return failure(number, f"attaching to {path}")
+        hint = kernel.why_no_uprobe_event() if number == errno.EACCES and not kernel.missing_capabilities() else ""
+        return failure(number, f"attaching to {path}", hint=hint or None)
     if number == errno.EMFILE:
         return AttachError(
             f"attaching to {path}: too many open files: this kernel needs a file descriptor a probe",

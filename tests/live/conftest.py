@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import resource
 
 import pytest
 
@@ -15,6 +16,13 @@ collect_ignore = [] if os.uname().machine == "aarch64" else ["test_arm64.py"]  #
 @pytest.fixture(autouse=True, scope="session")
 def root() -> None:
     assert os.geteuid() == 0, "live tests load eBPF programs and need root"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def descriptors() -> None:
+    """Before Linux 6.6 each probe is an open file, and 1,024 is the usual limit."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1 << 16), hard))
 
 
 @pytest.fixture(params=["multi", "cookie", "copy"])

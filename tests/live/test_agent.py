@@ -504,6 +504,8 @@ def test_http(start: Callable[..., Agent], tmp_path: Path) -> None:
 @pytest.mark.parametrize("hardened", [False, pytest.param(True, marks=WITH_MDWE)], ids=["capabilities", "and-mdwe"])
 def test_without_root(start: Callable[..., Agent], tmp_path: Path, hardened: bool) -> None:
     """As nobody, with the capabilities of examples/agent/pyebpf-export.service, and nothing executable made."""
+    if unprivileged.uprobes_take_admin():
+        pytest.skip("before Linux 6.6")
     path = tmp_path / "prog"
     install(OLD, path)
     tmp_path.chmod(0o755)
@@ -534,6 +536,8 @@ def test_without_root(start: Callable[..., Agent], tmp_path: Path, hardened: boo
 @pytest.mark.usefixtures("linux_own_levels")
 def test_with_two_capabilities(start: Callable[..., Agent], tmp_path: Path) -> None:
     """As nobody with CAP_BPF and CAP_PERFMON: programs that everybody may read are traced; the others say why not."""
+    if unprivileged.uprobes_take_admin():
+        pytest.skip("before Linux 6.6")
     tmp_path.chmod(0o755)
     with tempfile.TemporaryDirectory(prefix="pyebpf-open-") as name:
         path = Path(name) / "prog"

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import targets
@@ -73,8 +73,12 @@ class Bpftrace:
             raise
 
     def end(self) -> dict[str, int]:
-        self._process.terminate()
-        out, _ = self._process.communicate(timeout=targets.DEADLINE)
+        out, deadline = None, time.monotonic() + targets.DEADLINE
+        while out is None:
+            assert time.monotonic() < deadline, "bpftrace doesn't end"
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):  # bpftrace 0.17 now and then forgets that it was told
+                out, _ = self._process.communicate(timeout=5)
         found = dict(re.findall(r"@(\w+): (\d+)", out.decode()))
         return {name: int(found.get(name, 0)) for name in ("entries", "returns")}
 

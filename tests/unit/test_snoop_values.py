@@ -7,8 +7,10 @@ import pytest
 
 from pyebpf.core.object import open_bundled
 from pyebpf.errors import TargetError
+from pyebpf.target.stacks import Frame
 from pyebpf.tools.place import Places
 from pyebpf.tools.signals import signal_name, signal_number
+from pyebpf.tools.snoop.capable import _without_us
 from pyebpf.tools.text import Cut
 
 
@@ -59,3 +61,11 @@ def test_a_cut_path_stays_marked() -> None:
     record = memoryview(b"x" * texts["TEXT_LONG"] + b"a\0".ljust(rooms["PLACE_LONG"], b"\xee"))
     path, whole = Places(btf, 0).paths(record, texts["TEXT_LONG"], 2)
     assert isinstance(path, Cut) and isinstance(whole, Cut) and whole == b"/a/" + path
+
+
+def test_kernel_stacks_begin_with_the_kernel() -> None:
+    """What runs our program is left out, also once it has no name any more; not all of a stack without names."""
+    unknown, ours = Frame(7, "[unknown]", 0, "[kernel]"), Frame(8, "bpf_get_stack", 0, "[bpf]")
+    check = Frame(9, "capable", 0, "[kernel]")
+    assert _without_us((unknown, ours, check, unknown)) == (check, unknown)
+    assert _without_us((unknown, unknown)) == (unknown, unknown)

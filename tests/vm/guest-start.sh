@@ -26,6 +26,7 @@ mkdir -p /lib/modules
 [ -e "/lib/modules/$release" ] || [ ! -d "$modules" ] || ln -s "$modules" "/lib/modules/$release"
 ip link set lo up
 ulimit -l unlimited
+ulimit -Hn 524288 # as systemd has it; the usual limit stays 1024
 ulimit -c 0
 hostname guest
 while read -r number folder; do

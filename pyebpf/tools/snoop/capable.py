@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pyebpf.core.object import Object
 from pyebpf.core.ringbuf import unpack_words
-from pyebpf.target.stacks import Frame
+from pyebpf.target.stacks import UNKNOWN, Frame
 from pyebpf.tools.events import EventSession, KernelEvents, Need
 from pyebpf.tools.frames import Frames
 from pyebpf.tools.record import as_dict
@@ -28,7 +28,7 @@ _NAMES = (
     "CHECKPOINT_RESTORE",
 )  # fmt: skip
 # __traceiter_*: of a tracepoint that several programs watch.
-_OUR_WAY = ("bpf_", "__bpf_", "__traceiter_")
+_OUR_WAY = ("bpf_", "__bpf_", "__traceiter_", UNKNOWN)
 _NOAUDIT, _INSETID = 2, 4  # CAP_OPT_*, include/linux/security.h, since Linux 5.1
 
 
@@ -143,11 +143,11 @@ def _stacks(event: Check) -> list[str]:
 
 
 def _without_us(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
-    """A kernel stack without what runs our program."""
+    """A kernel stack without what runs our program. (That has no name any more once it is detached.)"""
     ours = 0
     while ours < len(frames) and (frames[ours].module == "[bpf]" or frames[ours].name.startswith(_OUR_WAY)):
         ours += 1
-    return frames[ours:]
+    return frames[ours:] or frames
 
 
 def _number(value: bool | None) -> int | None:
