@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pyebpf.core import bpf
 from pyebpf.core.object import Object
 from pyebpf.errors import TargetNotFound
 from pyebpf.export.config import TraceConfig
@@ -189,12 +190,14 @@ class Attachment:
 
 
 def map_memory(obj: Object) -> int:
-    """Bytes of an object's maps, as the kernel accounts for them."""
+    """Bytes of an object's maps, as the kernel accounts for them; Linux 5.11 to 6.3 leaves ring buffers out."""
     total = 0
     for one in obj.maps.values():
+        least = one.max_entries if one.type == bpf.MAP_TYPE_RINGBUF else 0
         try:
             with open(f"/proc/self/fdinfo/{one.fd}", "rb") as info:
-                total += next((int(line.split()[1]) for line in info if line.startswith(b"memlock:")), 0)
+                told = next((int(line.split()[1]) for line in info if line.startswith(b"memlock:")), 0)
+            total += max(told, least)
         except (OSError, ValueError):
             continue
     return total
