@@ -3,7 +3,6 @@
 
 Use::
 
-    @firing.repeated
     def test_what_the_tool_shows() -> None:
         with traffic.wire() as (left, right), firing.told(left.net, right.net):
             ...
@@ -19,13 +18,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import functools
 import os
 import platform
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, TypeVar
+from contextlib import ExitStack, contextmanager
 
 import ownprograms
 import traffic
@@ -36,24 +33,8 @@ _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}[platform.machine()]
 _TRACEPOINT, _ATTR_SIZE, _CLOEXEC = 2, 64, 8  # include/uapi/linux/perf_event.h
 
 
-_Test = TypeVar("_Test", bound=Callable[..., None])
-
-
 class Untold(Exception):
-    """The kernel counted more than it ran programs for."""
-
-
-def repeated(test: _Test) -> _Test:
-    """A test that is run anew, up to five times, when it raises `Untold`."""
-
-    @functools.wraps(test)
-    def run(*args: Any, **kwargs: Any) -> None:
-        for _ in range(4):
-            with suppress(Untold):
-                return test(*args, **kwargs)
-        return test(*args, **kwargs)
-
-    return run  # type: ignore[return-value]
+    """The kernel counted more than it ran programs for. The test is run anew (tests/live/conftest.py)."""
 
 
 @contextmanager

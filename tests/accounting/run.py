@@ -11,6 +11,7 @@ Exit code 1 if an equality doesn't hold.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -70,14 +71,16 @@ def main() -> int:
     parser.add_argument("--write", type=Path, metavar="FILE", help="make the document")
     parser.add_argument("tools", nargs="*", metavar="TOOL")
     arguments = parser.parse_args()
+    page = arguments.write and arguments.write.resolve()
+    os.chdir(HERE)  # `python -m pyebpf` is to find the one that is installed, not the checkout's
     entries = []
     for entry in examined(arguments.scale, arguments.tools):
         print(line(entry), flush=True)
         entries.append(entry)
     wrong = sum(not entry.holds for entry in entries)
     print(f"{len(entries)} equalities, {wrong} that don't hold")
-    if arguments.write and not arguments.tools:
-        arguments.write.write_text(document(entries, arguments.scale))
+    if page and not arguments.tools:
+        page.write_text(document(entries, arguments.scale))
     return 1 if wrong else 0
 
 

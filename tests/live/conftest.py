@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import os
 import resource
+from contextlib import suppress
 
+import firing
 import pytest
 
 from pyebpf.core import kernel
@@ -38,3 +40,15 @@ def rung(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
         pytest.skip(f"before Linux {minimum[0]}.{minimum[1]}")
     monkeypatch.setenv("PYEBPF_ATTACH", request.param)
     return str(request.param)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool:
+    """Runs a test anew, up to five times, that says of itself that the kernel didn't tell all (firing.py)."""
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    for _ in range(4):
+        with suppress(firing.Untold):
+            pyfuncitem.obj(**arguments)
+            return True
+    pyfuncitem.obj(**arguments)
+    return True

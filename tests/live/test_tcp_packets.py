@@ -51,12 +51,15 @@ class Seen:
 
 @contextmanager
 def seen(tool: str, net: traffic.Namespace, *options: str) -> Iterator[Seen]:
-    """Runs a tool during the block, for one network namespace."""
+    """Runs a tool during the block, for one network namespace; `firing.Untold` if runs of programs were skipped."""
     result = Seen()
     with tracing.pyebpf(tool, "--json", "--netns", str(net.inode), *options) as process:
         yield result
         result.lines = [json.loads(line) for line in tracing.end(process).splitlines()]
-    assert not any(result.lines[-1]["losses"].values()), result.lines[-1]
+    losses = result.losses
+    if losses["missed"] and kernel.release() >= (7, 0):  # KNOWN_ISSUES.md: another was preempted
+        raise firing.Untold
+    assert not any(losses.values()), result.lines[-1]
 
 
 def text(tool: str, *options: str) -> tuple[int, str, str]:
@@ -233,7 +236,6 @@ def test_reasons_are_the_running_kernel_s() -> None:
 
 
 @pytest.mark.parametrize("probes", [False, True])
-@firing.repeated
 def test_lost_acknowledgements(probes: bool) -> None:
     with traffic.wire() as (left, right), firing.told(left.net):
         client, server = left.net.actor("client"), right.net.actor("server")
@@ -269,7 +271,6 @@ def ours_retransmits(events: list[dict[str, Any]]) -> int:
     return sum(event["what"] in "RL" for event in events)
 
 
-@firing.repeated
 def test_probes_with_new_data() -> None:
     """Nagle's algorithm holds the second piece back until the first one is acknowledged; a probe doesn't."""
     with traffic.wire() as (left, right), firing.told(left.net):
@@ -296,7 +297,6 @@ def test_probes_with_new_data() -> None:
 
 
 @pytest.mark.parametrize("side", ["v4", "v6"])
-@firing.repeated
 def test_lost_synacks(side: str) -> None:
     with traffic.wire() as (left, right), firing.told(left.net, right.net):
         client, server = left.net.actor("client"), right.net.actor("server")
@@ -320,7 +320,6 @@ def test_lost_synacks(side: str) -> None:
         assert {(event["what"], event["state"], event["pid"]) for event in syns} == {("R", "SYN_SENT", client.pid)}
 
 
-@firing.repeated
 def test_counted_by_connection() -> None:
     with traffic.wire() as (left, right), firing.told(left.net):
         client, server = left.net.actor("client"), right.net.actor("server")
@@ -343,7 +342,6 @@ def test_counted_by_connection() -> None:
 # tcprtt
 
 
-@firing.repeated
 def test_round_trips() -> None:
     """The kernel tells of every segment that an established connection receives."""
     with (
@@ -464,7 +462,6 @@ def test_two_that_connect_to_each_other_have_no_queue() -> None:
 
 
 @pytest.mark.skipif(not WITH_CONGESTION, reason="before Linux 5.19")
-@firing.repeated
 def test_congestion() -> None:
     with traffic.wire() as (left, right), firing.told(left.net):
         client, server = left.net.actor("client"), right.net.actor("server")
@@ -502,7 +499,6 @@ def test_congestion() -> None:
 
 
 @pytest.mark.skipif(not WITH_CONGESTION, reason="before Linux 5.19")
-@firing.repeated
 def test_congestion_of_some_ports() -> None:
     with traffic.wire() as (left, right), firing.told(left.net):
         client, server = left.net.actor("client"), right.net.actor("server")
@@ -527,7 +523,6 @@ def test_ranges_of_ports_that_are_none() -> None:
 
 
 @pytest.mark.skipif(not WITH_CONGESTION, reason="before Linux 5.19")
-@firing.repeated
 def test_a_connection_that_hangs() -> None:
     """The state it is in counts, interval by interval; an ended one is shown once."""
     with traffic.wire() as (left, right), firing.told(left.net), pyebpf.tcpcong(netns=left.net.inode) as session:
@@ -550,7 +545,6 @@ def test_a_connection_that_hangs() -> None:
 
 
 @pytest.mark.skipif(not WITH_CONGESTION, reason="before Linux 5.19")
-@firing.repeated
 def test_a_handshake_that_hangs() -> None:
     with pyebpf.tcpcong() as session, traffic.wire() as (left, right), firing.told(left.net):
         client, server = left.net.actor("client"), right.net.actor("server")

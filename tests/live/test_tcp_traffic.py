@@ -51,10 +51,13 @@ def take(session: EventSession[Any], number: int) -> list[Any]:
     end = time.monotonic() + DEADLINE
     while len(found) < number:
         assert time.monotonic() < end, f"{len(found)} of {number} events: {found}"
-        for event in session.read(0.05):
+        before = len(found)
+        for event in session.read(2 if session.losses.missed else 0.05):
             found.append(event)
             if len(found) == number:
                 break
+        skipped = session.losses.missed
+        assert len(found) > before or not skipped, f"{len(found)} of {number} events, {skipped} runs skipped"
     return found
 
 
