@@ -129,8 +129,8 @@ def closed_to_perfmon() -> int:
 def why_no_uprobe_event() -> str:
     """Why we, who have CAP_PERFMON, may not open a perf event for a uprobe, as a hint; "" if we may.
 
-    Linux 5.10 takes CAP_PERFMON for them, at least up to 5.10.223; 6.1.176, 6.18 and 7.0 want CAP_SYS_ADMIN (measured).
-    uprobe_multi links need no such event.
+    Measured: Linux 5.10.223 takes CAP_PERFMON for one, 6.1.176 and 6.18.44 want CAP_SYS_ADMIN. uprobe_multi links need
+    no such event.
     """
     event = bpf.open_uprobe_event("/", 0)  # EINVAL, a directory, for those who may
     if event >= 0:

@@ -9,9 +9,9 @@ MOST_ROWS = 100
 
 _MOST_NAME = 400
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
-# Letters and marks without a shape that count as printable; variation selectors.
+# Letters and marks without a shape that count as printable; not the variation selectors that emoji have.
 _SHAPELESS = set("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
-_SHAPELESS.update(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+_SHAPELESS.update(map(chr, range(0xE0100, 0xE01F0)))
 _BAR = '<div style="width:{:.1f}%;height:.9em;background:currentColor;opacity:.4"></div>'
 
 
