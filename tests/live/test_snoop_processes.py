@@ -196,7 +196,8 @@ def test_each_thread_that_ends(actor: traffic.Actor) -> None:
         targets.until(lambda: events.extend(each.drain()) or len(events) >= 23)  # type: ignore[func-returns-value]
         assert seen(each) == []
         assert seen(processes) == []
-    assert [event.tid for event in events] == reply["tids"] and len(events) == 23
+    # Nor is the next one's end told later, on another CPU.
+    assert sorted(event.tid for event in events) == sorted(reply["tids"]) and len(events) == 23
     assert {(event.pid, event.ppid, event.exit_code) for event in events} == {(actor.pid, os.getpid(), 0)}
     assert all(event.age < reply["end"] - reply["start"] for event in events)
 

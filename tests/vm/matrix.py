@@ -6,6 +6,7 @@
     python tests/vm/matrix.py --short 5.10 newest          # what CI runs: 4 minutes a guest, two at a time
     python tests/vm/matrix.py 6.1 --only 'count or trace'  # one kernel, some live tests (a pytest -k), no tools
     python tests/vm/matrix.py --arm64 dist/*.whl 6.1 6.12  # on arm64 kernels, in a root of its own (arm64.py)
+    python tests/vm/matrix.py --again 6.12      # what failed there, once more; the table says that it was a second run
     python tests/vm/matrix.py --check           # judges the kept results again
 
 As root, by a Python that has pyebpf and pytest (.venv-test). Programs that are traced are built on this machine first,
@@ -250,6 +251,23 @@ def keep(found: dict[str, Any]) -> None:
     path_of(found).write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
+def again(kept: dict[str, Any], order: Order, log: Path) -> dict[str, Any]:
+    """Kept results after a second run of the tests that failed: those that pass now are named under "again"."""
+    live = kept["live"]
+    names = {re.sub(r"^.*::|\[.*", "", test) for test in live["failed"]}
+    second = run(kept["name"], order._replace(only=" or ".join(sorted(names))), log)
+    if not second["ended"] and "live" in second["parts"]:
+        for test in [*live["failed"]]:
+            if test in second["live"]["failed"]:
+                live["failed"][test] = second["live"]["failed"][test]
+            elif test not in second["live"]["skipped"]:
+                del live["failed"][test]
+                live["passed"] += 1
+                kept.setdefault("again", []).append(test)
+    kept["wrong"] = [*wrong(kept)]
+    return kept
+
+
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("kernels", nargs="*")
@@ -261,6 +279,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--programs", type=Path)
     parser.add_argument("--no-here", action="store_true")
     parser.add_argument("--keep", action="store_true", help="the short form's results, too")
+    parser.add_argument("--again", action="store_true")
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args(arguments)
     if options.check:
@@ -270,7 +289,7 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     kernels = [name for name in options.kernels or KERNELS if name != HERE_ALSO]
-    here_too = not options.no_here and not options.arm64
+    here_too = not (options.no_here or options.arm64 or options.again)
     jobs = options.jobs or (2 if options.short else 1)
     with tempfile.TemporaryDirectory(prefix="pyebpf-matrix-") as folder:
         form, programs = "short" if options.short else "full", options.programs or Path(folder) / "programs"
@@ -288,14 +307,22 @@ def main(arguments: Sequence[str]) -> int:
         bad = False
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
             for names in ([HERE_ALSO] if here_too else [], kernels):
-                for found in pool.map(lambda name: run(name, order, logs / f"{name}.log"), names):
+                for found in pool.map(lambda name: results_of(name, order, logs / f"{name}.log", options.again), names):
                     tell(found)
                     bad = bad or bool(found["wrong"])
                     if found["wrong"] and not options.logs:
                         sys.stdout.write(last_lines(logs / f"{found['name']}.log"))
-                    if options.keep or not (options.only or options.short):
+                    if options.keep or options.again or not (options.only or options.short):
                         keep(found)
     return int(bad)
+
+
+def results_of(name: str, order: Order, log: Path, second: bool) -> dict[str, Any]:
+    """Those of a run; or the kept ones, and what failed in them run a second time."""
+    if not second:
+        return run(name, order, log)
+    machine = "aarch64" if order.wheel else platform.machine()
+    return again(json.loads((RESULTS / f"{machine}-{name}.json").read_text()), order, log)
 
 
 def stop(*_: object) -> None:

@@ -63,6 +63,7 @@ def kernels(found: Sequence[dict[str, Any]]) -> Iterator[str]:
         how = f"{one['date']}, QEMU {one['emulator']}" if one["emulator"] else f"{one['date']}, no emulation"
         how += ", short form" if one["form"] == "short" else ""
         failed = "; ".join([str(len(live["failed"])), *(f"`{test}`" for test in live["failed"])])
+        failed += "".join(f"; `{test}` at the first run, not at the second" for test in one.get("again", ()))
         skipped = "; ".join(f"{n} {reason}" for reason, n in sorted(Counter(live["skipped"].values()).items()))
         ways = {row["way"] for row in one["tools"] if row["came"] == "works"}
         probed = "; ".join(words for way, words in WAYS.items() if way in ways)
