@@ -184,6 +184,8 @@ def collect(results: Path) -> dict[str, Any]:
                     live[line["came"]][test] = line["why"]
             if "ended" in line:
                 found["parts"].append("live")
+                if line["ended"] not in (0, 1):  # pytest's: all passed, some failed
+                    live["failed"]["pytest"] = f"it ended with {line['ended']}: a test could not be imported?"
         if begun and "live" not in found["parts"]:
             live["failed"][begun] = "the guest ended while it ran"
         live["slowest"] = dict(sorted(took.items(), key=lambda item: -item[1])[:10])

@@ -9,6 +9,7 @@ Emulated machines are 10 to 20 times slower, so not all 1,800 tests run, but by 
   attaching (`KERNELS_OWN`) has its own. So a test of nine Go versions runs for the newest.
 * on x86-64 no test of a file in `LEFT_OUT`, which are about reading programs and values: their one live test a kernel
   is in the files that remain. Elsewhere they run nowhere else.
+* on arm64 no test of the agent and the exporters (`LIBRARIES`), which need libraries and nothing of the kernel's own.
 * `TOO_SLOW`: those that take minutes there, with the reason.
 * the short form: only the tests of `SHORT`, one a tool's kind and way of attaching.
 
@@ -30,6 +31,7 @@ KERNELS_OWN = {  # what decides how the kernel is asked
     "multi", "cookie", "copy", "sleepable", "plain", "ring", "perf", "on_kprobe", "on_kretprobe", "on_fentry",
     "on_fexit", "on_lsm", "section", "tracepoint", "raw", "btf",
 }  # fmt: skip
+LIBRARIES = ("test_agent", "test_export_otlp", "test_export_prometheus")  # which the root of arm64 has not
 LEFT_OUT = ("test_signatures_go", "test_signatures_native", "test_debug_builds", "test_real_programs")
 TOO_SLOW: dict[str, str] = {}
 LAST = ("test_agent", "test_capabilities", "test_export_prometheus", "test_sessions", "test_aio")  # much of Python's
@@ -73,7 +75,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def is_left_out(file: str) -> bool:
-    return file in LEFT_OUT and platform.machine() == "x86_64"
+    return file in (LEFT_OUT if platform.machine() == "x86_64" else LIBRARIES)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
