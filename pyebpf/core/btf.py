@@ -147,7 +147,9 @@ class Btf:
         return self.enumerators_of(self.resolve(self.number(name)))
 
     def enumerators_of(self, kind: _Type) -> dict[str, int]:
-        """The members of an enum."""
+        """The members of an enum. Raises BinaryError if it is none."""
+        if kind.kind not in (ENUM, ENUM64):
+            raise BinaryError(f"BTF type {kind.name!r} is no enum")
         step, code = (8, "<Ii") if kind.kind == ENUM else (12, "<IQ")
         members = {}
         for index in range(kind.vlen):
@@ -210,7 +212,13 @@ class Btf:
         return found
 
     def fields(self, kind: _Type) -> list[tuple[str, int, int, int]]:
-        """Of a structure's or union's members: name, type, offset in bits, and of a bit field the width (or 0)."""
+        """Of a structure's or union's members: name, type, offset in bits, and of a bit field the width (or 0).
+
+        Raises:
+            BinaryError: it is neither.
+        """
+        if kind.kind not in (STRUCT, UNION):
+            raise BinaryError(f"BTF type {kind.name!r} has no members")
         rows = struct.iter_unpack("<III", self._raw[kind.position : kind.position + 12 * kind.vlen])
         if kind.flag:
             return [(self._name_at(name), type_id, bits & 0xFFFFFF, bits >> 24) for name, type_id, bits in rows]
@@ -228,8 +236,10 @@ class Btf:
         return kind.kind == ENUM
 
     def is_bool(self, kind: _Type) -> bool:
-        """Is it C's bool?"""
-        return kind.kind == _INT and bool(struct.unpack_from("<I", self._raw, kind.position)[0] >> 24 & 4)
+        """Is it C's bool, of a byte?"""
+        if kind.kind != _INT or kind.size_or_type != 1:
+            return False
+        return bool(struct.unpack_from("<I", self._raw, kind.position)[0] >> 24 & 4)
 
     def spelled(self, type_id: int) -> str:
         """A type as C spells it, nearly: "struct event", "__u32[4]"."""
