@@ -170,13 +170,7 @@ def open_uprobe_event(path: str, offset: int, *, pid: int = 0, on_return: bool =
     Returns:
         a file descriptor, or ``-errno``.
     """
-    libbpf.lib()
-    try:
-        event_type, return_bit = _event_source("uprobe")
-    except OSError as error:
-        return -(error.errno or errno.ENODEV)
-    name = libbpf.ffi.new("char[]", os.fsencode(path))
-    return _open_event(event_type, 1 << return_bit if on_return else 0, libbpf.address(name), offset, pid)
+    return _open_probe_event("uprobe", os.fsencode(path), offset, pid, on_return)
 
 
 def open_tracepoint_event(number: int) -> int:
@@ -194,13 +188,17 @@ def open_kprobe_event(function: str, *, on_return: bool = False) -> int:
     Returns:
         a file descriptor, or ``-errno``.
     """
+    return _open_probe_event("kprobe", function.encode(), 0, 0, on_return)
+
+
+def _open_probe_event(source: str, where: bytes, offset: int, pid: int, on_return: bool) -> int:
     libbpf.lib()
     try:
-        event_type, return_bit = _event_source("kprobe")
+        event_type, return_bit = _event_source(source)
     except OSError as error:
         return -(error.errno or errno.ENODEV)
-    name = libbpf.ffi.new("char[]", function.encode())
-    return _open_event(event_type, 1 << return_bit if on_return else 0, libbpf.address(name))
+    name = libbpf.ffi.new("char[]", where)
+    return _open_event(event_type, 1 << return_bit if on_return else 0, libbpf.address(name), offset, pid)
 
 
 @cache  # the running kernel's; read once, not for each of thousands of probes

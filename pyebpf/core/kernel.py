@@ -99,31 +99,31 @@ def why_denied(missing: tuple[str, ...]) -> str:
         return f"run as {root}, or with {' and '.join(filter(None, (', '.join(missing[:-1]), missing[-1])))}"
     if lockdown() == "confidentiality":
         return "the kernel is locked down (confidentiality), which forbids eBPF programs that read memory"
-    if level := closed_to_perfmon():
-        return (
-            f"with kernel.perf_event_paranoid at {level} this kernel refuses probes to whoever lacks CAP_SYS_ADMIN: "
-            "run as root; at 2 (sysctl kernel.perf_event_paranoid=2) some kernels take CAP_PERFMON"
-        )
-    return "we hold the capabilities; a security module or a seccomp filter is refusing it"
+    return closed_to_perfmon() or "we hold the capabilities; a security module or a seccomp filter is refusing it"
 
 
-def closed_to_perfmon() -> int:
-    """The value of kernel.perf_event_paranoid if it takes CAP_SYS_ADMIN to open a perf event; else 0.
+def closed_to_perfmon() -> str:
+    """That kernel.perf_event_paranoid is so high that a perf event takes CAP_SYS_ADMIN, as a hint; "" if it isn't.
 
     Linux itself knows levels up to 2, and CAP_PERFMON overrides each. Distributions added a level that refuses even an
-    event of one's own; Debian's Linux 5.10 has it by default (3), and CAP_PERFMON doesn't override it there.
+    event of one's own; Debian's kernels have it by default (3), and CAP_PERFMON doesn't override it there.
     """
     try:
         with open("/proc/sys/kernel/perf_event_paranoid") as file:
             level = int(file.read())
     except (OSError, ValueError):  # no /proc, or no perf events
-        return 0
+        return ""
     if level <= 2:
-        return 0
+        return ""
     event = bpf.open_harmless_event()
     if event >= 0:
         os.close(event)
-    return level if event == -errno.EACCES else 0
+    if event != -errno.EACCES:
+        return ""
+    return (
+        f"with kernel.perf_event_paranoid at {level} this kernel refuses probes to whoever lacks CAP_SYS_ADMIN: "
+        "run as root; at 2 (sysctl kernel.perf_event_paranoid=2) some kernels take CAP_PERFMON"
+    )
 
 
 def why_no_uprobe_event() -> str:
@@ -135,8 +135,10 @@ def why_no_uprobe_event() -> str:
     event = bpf.open_uprobe_event("/", 0)  # EINVAL, a directory, for those who may
     if event >= 0:
         os.close(event)
-    if event != -errno.EACCES or closed_to_perfmon():
+    if event != -errno.EACCES:
         return ""
+    if closed := closed_to_perfmon():
+        return closed
     less = "; by uprobe_multi it takes less" if has_uprobe_multi() else ""
     return f"attaching by perf events takes CAP_SYS_ADMIN on this kernel: run as root, or with that too{less}"
 
@@ -326,7 +328,7 @@ def _probe_uprobe() -> Feature:
     if program < 0:
         return Feature("uprobe", False, f"loading a program: {os.strerror(-program)}", "4.17")
     os.close(program)
-    if not has_uprobe_multi() and (reason := why_no_uprobe_event() or (closed_to_perfmon() and why_denied(()))):
+    if not has_uprobe_multi() and (reason := why_no_uprobe_event()):
         return Feature("uprobe", False, reason, "4.17")
     return Feature("uprobe", True, "", "4.17")
 

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import os
-import resource
 from contextlib import suppress
 
 import firing
 import pytest
+import unprivileged
 
+from pyebpf.cli.descriptors import allow_many
 from pyebpf.core import kernel
 
 collect_ignore = [] if os.uname().machine == "aarch64" else ["test_arm64.py"]  # tests/vm/arm64.py runs them
@@ -23,8 +24,14 @@ def root() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def descriptors() -> None:
     """Before Linux 6.6 each probe is an open file, and 1,024 is the usual limit."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1 << 16), hard))
+    allow_many()
+
+
+@pytest.fixture
+def perfmon_is_enough() -> None:
+    """Where CAP_BPF and CAP_PERFMON are enough for the function tools."""
+    if unprivileged.uprobes_take_admin():
+        pytest.skip("before Linux 6.6")
 
 
 @pytest.fixture(params=["multi", "cookie", "copy"])

@@ -500,12 +500,10 @@ def test_http(start: Callable[..., Agent], tmp_path: Path) -> None:
         client.close()
 
 
-@pytest.mark.usefixtures("linux_own_levels")
+@pytest.mark.usefixtures("linux_own_levels", "perfmon_is_enough")
 @pytest.mark.parametrize("hardened", [False, pytest.param(True, marks=WITH_MDWE)], ids=["capabilities", "and-mdwe"])
 def test_without_root(start: Callable[..., Agent], tmp_path: Path, hardened: bool) -> None:
     """As nobody, with the capabilities of examples/agent/pyebpf-export.service, and nothing executable made."""
-    if unprivileged.uprobes_take_admin():
-        pytest.skip("before Linux 6.6")
     path = tmp_path / "prog"
     install(OLD, path)
     tmp_path.chmod(0o755)
@@ -533,11 +531,9 @@ def test_without_root(start: Callable[..., Agent], tmp_path: Path, hardened: boo
     agent.end()
 
 
-@pytest.mark.usefixtures("linux_own_levels")
+@pytest.mark.usefixtures("linux_own_levels", "perfmon_is_enough")
 def test_with_two_capabilities(start: Callable[..., Agent], tmp_path: Path) -> None:
     """As nobody with CAP_BPF and CAP_PERFMON: programs that everybody may read are traced; the others say why not."""
-    if unprivileged.uprobes_take_admin():
-        pytest.skip("before Linux 6.6")
     tmp_path.chmod(0o755)
     with tempfile.TemporaryDirectory(prefix="pyebpf-open-") as name:
         path = Path(name) / "prog"

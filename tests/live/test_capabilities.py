@@ -62,14 +62,7 @@ def test_options_that_take_more(
     assert not pattern or privileges.is_shown(pattern, out), out
 
 
-@pytest.fixture
-def enough() -> None:
-    """Where what `LOADS` says is enough for the function tools."""
-    if unprivileged.uprobes_take_admin():
-        pytest.skip("before Linux 6.6")
-
-
-@pytest.mark.usefixtures("enough")
+@pytest.mark.usefixtures("perfmon_is_enough")
 def test_other_users_processes(stage: Stage) -> None:
     """Every function tool looks at /proc/PID/exe and maps; they do it in one place."""
     run = ("funccount", "-d", "0.1", "-p", str(stage.actor.pid), ":main")
@@ -79,7 +72,7 @@ def test_other_users_processes(stage: Stage) -> None:
         assert done.returncode == code and done.stderr.endswith(words), done.stderr
 
 
-@pytest.mark.usefixtures("enough")
+@pytest.mark.usefixtures("perfmon_is_enough")
 def test_other_users_files(stage: Stage) -> None:
     """The actor's program lies in a folder that is closed to others."""
     for more, code, words in (((), 4, "or with CAP_DAC_READ_SEARCH\n"), (("CAP_DAC_READ_SEARCH",), 0, "")):

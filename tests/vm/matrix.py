@@ -165,6 +165,7 @@ def collect(results: Path) -> dict[str, Any]:
             found["checks"] += said.get("checks", [])
             found["parts"].append(name)
     live: dict[str, Any] = {"passed": 0, "failed": {}, "skipped": {}, "left_out": 0, "seconds": 0.0, "slowest": {}}
+    found["ran"] = []
     if (results / "live.jsonl").exists():
         begun, lines = "", (results / "live.jsonl").read_text().splitlines()
         took: dict[str, float] = {}
@@ -188,6 +189,7 @@ def collect(results: Path) -> dict[str, Any]:
                     live["failed"]["pytest"] = f"it ended with {line['ended']}: a test could not be imported?"
         if begun and "live" not in found["parts"]:
             live["failed"][begun] = "the guest ended while it ran"
+        found["ran"] = [*took]
         live["slowest"] = dict(sorted(took.items(), key=lambda item: -item[1])[:10])
     found["live"] = live
     return found
@@ -250,19 +252,20 @@ def path_of(found: dict[str, Any]) -> Path:
 
 def keep(found: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
-    path_of(found).write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    kept = {name: value for name, value in found.items() if name != "ran"}
+    path_of(found).write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
 
 
 def again(kept: dict[str, Any], order: Order, log: Path) -> dict[str, Any]:
     """Kept results after a second run of the tests that failed: those that pass now are named under "again"."""
     live = kept["live"]
-    names = {re.sub(r"^.*::|\[.*", "", test) for test in live["failed"]}
-    second = run(kept["name"], order._replace(only=" or ".join(sorted(names))), log)
-    if not second["ended"] and "live" in second["parts"]:
-        for test in [*live["failed"]]:
+    names = {re.sub(r"^.*::|\[.*", "", test) for test in live["failed"] if "::" in test}
+    if names:
+        second = run(kept["name"], order._replace(only=" or ".join(sorted(names))), log)
+        for test in sorted({*live["failed"]}.intersection(second["ran"]) - second["live"]["skipped"].keys()):
             if test in second["live"]["failed"]:
                 live["failed"][test] = second["live"]["failed"][test]
-            elif test not in second["live"]["skipped"]:
+            else:
                 del live["failed"][test]
                 live["passed"] += 1
                 kept.setdefault("again", []).append(test)
@@ -323,8 +326,8 @@ def results_of(name: str, order: Order, log: Path, second: bool) -> dict[str, An
     """Those of a run; or the kept ones, and what failed in them run a second time."""
     if not second:
         return run(name, order, log)
-    machine = "aarch64" if order.wheel else platform.machine()
-    return again(json.loads((RESULTS / f"{machine}-{name}.json").read_text()), order, log)
+    kept = path_of({"name": name, "machine": "aarch64" if order.wheel else platform.machine()})
+    return again(json.loads(kept.read_text()), order, log)
 
 
 def stop(*_: object) -> None:
