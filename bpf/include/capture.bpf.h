@@ -65,9 +65,8 @@ static __always_inline bool plan_enter(struct hit *hit, struct pt_regs *ctx, boo
 	m->latency = m->base = 0;
 	accepted = !filters_entry || plan_wants(hit, plan->entry_filter, sleepable);
 	if (!accepted) {
-		/* Its return must not meet a frame that an earlier call left behind. */
-		if (returns && !bpf_map_delete_elem(&frames, &key))
-			TALLY(abandoned);
+		if (returns)
+			frame_forget(&key);
 		return false;
 	}
 	if (clear)
@@ -91,23 +90,18 @@ static __always_inline bool plan_leave(struct hit *hit, struct pt_regs *ctx, boo
 	const struct plan *plan = plan_begin(hit, ctx);
 	struct frame_key key;
 	struct machine *m;
-	void *found;
 
 	if (!plan || !frame_of(ctx, hit->cookie, hit->pid_tgid, &key))
 		return false;
-	found = bpf_map_lookup_elem(&frames, &key);
-	if (!found) {
+	m = hit->machine;
+	if (clear)
+		plan_clear(m);
+	if (!frame_take(&key, &m->call)) {
 		/* Else: a call that the filter rejected, or somebody else's of a function we tail-call. */
 		if (!plan->entry_filter && !(hit->cookie >> SITE_TAIL_SHIFT & 1))
 			TALLY(unmatched);
 		return false;
 	}
-	m = hit->machine;
-	if (clear)
-		plan_clear(m);
-	bpf_probe_read_kernel(&m->call, sizeof(m->call) + entry_size, found);
-	bpf_map_delete_elem(&frames, &key);
-	TALLY(returned);
 	m->latency = now - m->call.start;
 	m->base = entry_size;
 	/* Go may have copied the goroutine's stack meanwhile, and then it changed all pointers into it but ours. */

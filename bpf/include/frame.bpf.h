@@ -2,8 +2,8 @@
 /*
  * Calls in progress: entry and return of one call, matched by its stack frame.
  *
- * The includer defines struct call (what is remembered of an entry, first member __u64 start) before this header, and
- * FRAME_GROWS if more bytes than that are kept.
+ * The includer defines struct call (what is remembered of an entry, first member __u64 start, never 0) before this
+ * header, and FRAME_BYTES if more bytes than that are kept.
  */
 #ifndef __PYEBPF_FRAME_BPF_H
 #define __PYEBPF_FRAME_BPF_H
@@ -11,6 +11,8 @@
 #include "regs.bpf.h"
 #include "site.bpf.h"
 #include "tally.bpf.h"
+
+#define E2BIG 7 /* linux/errno.h: the map is full */
 
 /* Rows for the calling conventions met in this run; the cookie names the row. */
 const volatile struct abi abis[SITE_ABI_ROWS];
@@ -25,11 +27,14 @@ struct frame_key {
 	__u64 depth; /* Go: g.stack.hi - SP, which stays when the stack is copied; else SP at entry */
 };
 
-/* LRU: a frame left by a panic, an exception or longjmp never returns, and must make room. */
+/*
+ * Calls come back to the same frames. So a frame keeps its place when its call has returned (start is 0 then): finding it
+ * again costs a fraction of an insertion and a deletion, at each call.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-#ifdef FRAME_GROWS /* captured bytes follow struct call: Python sets the size, so there is no type */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+#ifdef FRAME_BYTES /* captured bytes follow struct call: Python sets the size, so there is no type */
 	__uint(key_size, sizeof(struct frame_key));
 	__uint(value_size, sizeof(struct call));
 #else
@@ -37,6 +42,24 @@ struct {
 	__type(value, struct call);
 #endif
 } frames SEC(".maps");
+
+bool frames_full = false; /* once and for all: no place is given up */
+
+/*
+ * The frames that found no place, while their calls last. LRU: a frame left by a panic, an exception or longjmp never
+ * returns, and must make room.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+#ifdef FRAME_BYTES
+	__uint(key_size, sizeof(struct frame_key));
+	__uint(value_size, sizeof(struct call));
+#else
+	__type(key, struct frame_key);
+	__type(value, struct call);
+#endif
+} overflow SEC(".maps");
 
 static __always_inline const volatile struct abi *site_abi(__u64 cookie)
 {
@@ -101,32 +124,93 @@ static __always_inline bool frame_of(struct pt_regs *ctx, __u64 cookie, __u64 pi
 	return true;
 }
 
+static __always_inline void copy_call(struct call *to, const struct call *from)
+{
+#ifdef FRAME_BYTES
+	bpf_probe_read_kernel(to, FRAME_BYTES, from);
+#else
+	*to = *from;
+#endif
+}
+
 static __always_inline void frame_enter(const struct frame_key *key, const struct call *call)
 {
+	struct call *place = bpf_map_lookup_elem(&frames, key);
+
 	TALLY(entered);
-	if (!bpf_map_update_elem(&frames, key, call, BPF_NOEXIST))
+	if (place) {
+		if (place->start) /* its call left without returning */
+			TALLY(abandoned);
+		copy_call(place, call);
 		return;
-	/* The frame was taken: its call left without returning. Or the map could not take it. */
-	if (!bpf_map_update_elem(&frames, key, call, BPF_ANY))
+	}
+	if (!frames_full) {
+		long error = bpf_map_update_elem(&frames, key, call, BPF_NOEXIST);
+
+		if (!error)
+			return;
+		if (error != -E2BIG) {
+			TALLY(refused);
+			return;
+		}
+		frames_full = true;
+	}
+	if (!bpf_map_update_elem(&overflow, key, call, BPF_NOEXIST))
+		TALLY(spilled);
+	else if (!bpf_map_update_elem(&overflow, key, call, BPF_ANY))
 		TALLY(abandoned);
 	else
 		TALLY(refused);
 }
 
-/* Takes the call that entered with this frame out of the map. False: it began before we attached, or was evicted. */
-static __always_inline bool frame_leave(const struct frame_key *key, __u64 cookie, struct call *call)
+/* Ends the call in progress in this frame: what its entry remembered. False: there is none. */
+static __always_inline bool frame_take(const struct frame_key *key, struct call *call)
 {
 	struct call *found = bpf_map_lookup_elem(&frames, key);
 
-	if (!found) {
-		if (!(cookie >> SITE_TAIL_SHIFT & 1)) /* else: somebody else's call of a function we tail-call */
-			TALLY(unmatched);
-		return false;
+	if (found) {
+		if (!found->start)
+			return false;
+		copy_call(call, found);
+		found->start = 0;
+	} else {
+		if (!frames_full)
+			return false;
+		found = bpf_map_lookup_elem(&overflow, key);
+		if (!found)
+			return false;
+		copy_call(call, found);
+		bpf_map_delete_elem(&overflow, key);
+		TALLY(recovered);
 	}
-	*call = *found;
-	bpf_map_delete_elem(&frames, key);
 	TALLY(returned);
 	return true;
+}
+
+/* At an entry that isn't kept: its return must not meet what an earlier call left behind in this frame. */
+static __always_inline void frame_forget(const struct frame_key *key)
+{
+	struct call *found = bpf_map_lookup_elem(&frames, key);
+
+	if (found) {
+		if (!found->start)
+			return;
+		found->start = 0;
+		TALLY(abandoned);
+	} else if (frames_full && !bpf_map_delete_elem(&overflow, key)) {
+		TALLY(recovered);
+		TALLY(abandoned);
+	}
+}
+
+/* Takes the call that entered with this frame. False: it began before we attached, or was evicted. */
+static __always_inline bool frame_leave(const struct frame_key *key, __u64 cookie, struct call *call)
+{
+	if (frame_take(key, call))
+		return true;
+	if (!(cookie >> SITE_TAIL_SHIFT & 1)) /* else: somebody else's call of a function we tail-call */
+		TALLY(unmatched);
+	return false;
 }
 
 #endif

@@ -5,7 +5,7 @@
  * Two builds of the same code lie in one object. The plain one loops within the verifier's bounds and reads what is
  * resident (Linux 5.10). The sleepable one loops by bpf_loop and lets the kernel fetch pages (Linux 6.0). Python loads
  * one of them, and sets the sizes: of scratch and blank sizeof(struct machine) + entry_size + return_size + read_room,
- * of frames sizeof(struct call) + entry_size.
+ * of frames and overflow FRAME_BYTES.
  */
 #ifndef __PYEBPF_PLAN_BPF_H
 #define __PYEBPF_PLAN_BPF_H
@@ -17,7 +17,8 @@ struct call {
 	__u64 sp;    /* at the entry */
 	struct capture capture;
 };
-#define FRAME_GROWS
+const volatile __u32 entry_size = 0; /* bytes captured at entry, a multiple of 8 */
+#define FRAME_BYTES (sizeof(struct call) + entry_size)
 #include "frame.bpf.h"
 
 /*
@@ -67,8 +68,7 @@ const volatile bool returns = false;       /* on_return is attached, and says wh
 const volatile bool filters_entry = false; /* some function has an entry filter */
 const volatile bool filters_return = false;
 const volatile __u32 longest = 1;     /* steps of the longest side or filter, its end included: at most PLAN_STEPS */
-const volatile __u32 entry_size = 0;  /* bytes captured at entry, a multiple of 8 */
-const volatile __u32 return_size = 0; /* the same at the return */
+const volatile __u32 return_size = 0; /* bytes captured at the return */
 const volatile __u32 read_room = 8;   /* the most bytes one step keeps, struct kept_text included: 8 or more */
 
 struct {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What became of the calls that were seen. entered = returned + abandoned + refused + still in the map + evicted. */
+/* What became of the calls that were seen. entered = returned + abandoned + refused + in progress + evicted. */
 #ifndef __PYEBPF_TALLY_H
 #define __PYEBPF_TALLY_H
 
@@ -7,7 +7,9 @@ struct tally {
 	__u64 entered;    /* entries seen */
 	__u64 returned;   /* returns matched with their entry */
 	__u64 abandoned;  /* frames reused by a later call: left by panic, exception or longjmp */
-	__u64 refused;    /* entries the map could not take */
+	__u64 refused;    /* entries the maps could not take */
+	__u64 spilled;    /* frames put into overflow */
+	__u64 recovered;  /* frames taken out of it: the others are there, or evicted */
 	__u64 unmatched;  /* returns without an entry: begun before we attached, or evicted */
 	__u64 unreadable; /* hits whose goroutine could not be read */
 	__u64 sent;       /* records handed to the ring buffer */

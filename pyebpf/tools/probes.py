@@ -256,23 +256,24 @@ class Probes:
         self.refused = frozenset(entries)
 
     def losses(self) -> Losses:
-        """Reads what became of the calls. Frames still in the map are counted one by one: cheap, but not free."""
+        """Reads what became of the calls."""
         sums = self._tally()
         # Returns that were seen while only returns were probed, in the moments of attaching and detaching, say nothing.
         if self._unmatched_after is not None:
             sums["unmatched"] = self._unmatched_after
         sums["unmatched"] -= self._unmatched_before
-        pairs = self._returns and self._entries
-        in_progress = left = 0
-        if pairs:
-            in_progress = len(self.object.maps["frames"])
+        in_progress = evicted = 0
+        if self._returns and self._entries:
             # Calls come and go meanwhile. Those that came later are in neither number, those that went don't count as
             # evicted: while calls are made this is the least that it can be, else exact.
+            waiting = len(self.object.maps["overflow"]) if sums["spilled"] else 0
             after = self._tally()
+            evicted = max(0, sums["spilled"] - after["recovered"] - waiting)
             left = sums["entered"] - after["returned"] - after["abandoned"] - after["refused"]
+            in_progress = max(0, left - evicted)
         return Losses(
             in_progress=in_progress,
-            evicted=max(0, left - in_progress),
+            evicted=evicted,
             **{name: sums[name] for name in _TALLIED if name in sums},
         )
 

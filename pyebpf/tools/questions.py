@@ -87,7 +87,7 @@ def _size(obj: Object, plan: Plan, returns: bool) -> None:
     rodata["read_room"] = plan.read_room
     captured = plan.entry_size + plan.return_size
     sizes = dict.fromkeys(("scratch", "blank"), btf.layout("machine").size + captured + plan.read_room)
-    sizes["frames"] = btf.layout("call").size + plan.entry_size
+    sizes["frames"] = sizes["overflow"] = btf.layout("call").size + plan.entry_size
     for name, size in sizes.items():
         maps[name].value_size = size
         maps[name].max_entries = min(maps[name].max_entries, max(_FEWEST, _MOST_BYTES // size))

@@ -81,7 +81,7 @@ class Traced:
                 obj.rodata[constant] = value
             machine, frame = obj.btf.layout("machine").size, obj.btf.layout("call").size
             obj.maps["scratch"].value_size = obj.maps["blank"].value_size = machine + sum(sizes) + ROOM
-            obj.maps["frames"].value_size = frame + sizes[0]
+            obj.maps["frames"].value_size = obj.maps["overflow"].value_size = frame + sizes[0]
             obj.maps["steps"].max_entries = 1 + sum(len(side) + 1 for side in sides)
             obj.maps["texts"].max_entries = max(1, len(texts))
             if "counts" in obj.maps:
