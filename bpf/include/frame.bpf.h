@@ -28,8 +28,8 @@ struct frame_key {
 };
 
 /*
- * Calls come back to the same frames. So a frame keeps its place when its call has returned (start is 0 then): finding it
- * again costs a fraction of an insertion and a deletion, at each call.
+ * Calls come back to the same frames. So a frame keeps its place when its call has returned (start is 0 then): finding
+ * it again costs a fraction of an insertion and a deletion, at each call.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -145,7 +145,8 @@ static __always_inline void frame_enter(const struct frame_key *key, const struc
 		return;
 	}
 	if (!frames_full) {
-		long error = bpf_map_update_elem(&frames, key, call, BPF_NOEXIST);
+		/* int: before Linux 6.4 it is not sign-extended to a long */
+		int error = bpf_map_update_elem(&frames, key, call, BPF_NOEXIST);
 
 		if (!error)
 			return;

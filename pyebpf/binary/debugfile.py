@@ -80,7 +80,7 @@ def _candidates(elf: Elf, debug_root: str) -> list[tuple[str, int | None]]:
         result.append((os.path.join(debug_directory, ".build-id", build_id[:2], build_id[2:] + ".debug"), None))
     link = elf.debuglink
     # A debug link is a bare file name; one with a path in it is somebody's attempt to lead us elsewhere.
-    if link is not None and "/" not in link[0]:
+    if link is not None and "/" not in link[0] and link[0] not in (".", ".."):
         name, crc = link
         for directory in _directories(elf, debug_root):
             inside = os.path.join(debug_root, directory)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from pyebpf.core import bpf
 from pyebpf.core.hooks import Hooks, choose, iterate
+from pyebpf.core.kernel import closed_to_perfmon
 from pyebpf.core.object import Object, Program, open_bundled
 from pyebpf.core.ringbuf import RingBuffer
 from pyebpf.errors import AttachError, LoadError, PermissionDenied, Unsupported
@@ -71,11 +72,14 @@ class Need(NamedTuple):
 
 
 def missing(source: str, needs: Sequence[Need], hooks: Hooks) -> list[tuple[Need, list[str]]]:
-    """What a bundled object can't see on this kernel, each with the reasons. Loads nothing."""
+    """What a bundled object can't see on this kernel, or we may not see, each with the reasons. Loads nothing."""
     found = []
     with open_bundled(source) as obj:
         for need in needs:
             chosen, against = choose(hooks, [[obj.programs[name] for name in names] for names in need.alternatives])
+            if chosen and any(program.section.startswith("tp/") for program in chosen):
+                closed = closed_to_perfmon()
+                chosen, against = (None, [closed]) if closed else (chosen, against)
             if chosen is None and not need.silent:
                 found.append((need, against))
     return found

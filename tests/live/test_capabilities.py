@@ -67,7 +67,7 @@ def test_other_users_processes(stage: Stage) -> None:
     """Every function tool looks at /proc/PID/exe and maps; they do it in one place."""
     run = ("funccount", "-d", "0.1", "-p", str(stage.actor.pid), ":main")
     for more, code, words in (((), 4, "or with CAP_SYS_PTRACE\n"), (("CAP_SYS_PTRACE",), 0, "")):
-        command = unprivileged.command((*LOADS, *more), sys.executable, "-m", "pyebpf", *run)
+        command = unprivileged.command(tuple({*LOADS, *more}), sys.executable, "-m", "pyebpf", *run)
         done = subprocess.run(command, env=clean(), capture_output=True, text=True, timeout=targets.DEADLINE, cwd="/")
         assert done.returncode == code and done.stderr.endswith(words), done.stderr
 
@@ -99,9 +99,9 @@ def test_doctor_of_a_user() -> None:
     assert "tracing can't be read" in done.stdout, done
 
 
-def doctor() -> subprocess.CompletedProcess[str]:
+def doctor(*more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        unprivileged.command(LOADS, sys.executable, "-m", "pyebpf", "doctor"), env=clean(), cwd="/",
+        unprivileged.command(tuple({*LOADS, *more}), sys.executable, "-m", "pyebpf", "doctor"), env=clean(), cwd="/",
         capture_output=True, text=True, timeout=targets.DEADLINE,
     )  # fmt: skip
 
@@ -117,6 +117,18 @@ def test_a_level_that_linux_does_not_know(stage: Stage) -> None:
         words = "kernel.perf_event_paranoid at 3 this kernel refuses probes to whoever lacks CAP_SYS_ADMIN"
         assert code == 4 and words in error, error
         assert checked.returncode == 5 and words in checked.stdout, checked
+
+
+def test_doctor_knows_what_that_level_does_to_tracepoints(stage: Stage) -> None:
+    needs = CASES["opensnoop"].needs
+    with unprivileged.paranoid(3):
+        code, out, error, shown = stage.run("opensnoop", needs)
+        lines = [line for line in doctor(*needs).stdout.splitlines() if line.startswith("opensnoop ")]
+    if code in (0, 130):
+        assert privileges.is_shown(shown, out) and lines == [], (error, lines)
+    else:
+        assert code == 4 and "perf_event_paranoid at 3" in error, error
+        assert len(lines) == 1 and " no " in lines[0] and "perf_event_paranoid at 3" in lines[0], lines
 
 
 def test_perf_events_of_uprobes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
