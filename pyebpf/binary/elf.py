@@ -206,6 +206,11 @@ class Elf:
             data.close()
             raise
 
+    def trim(self) -> None:
+        """Give back the memory of the file's pages; what is asked for later is read again."""
+        if not isinstance(self.data, bytes):
+            self.data.madvise(mmap.MADV_DONTNEED)
+
     def close(self) -> None:
         """Unmap the file; views of it still held elsewhere keep the mapping until they are gone."""
         if not isinstance(self.data, bytes):

@@ -97,6 +97,12 @@ class Image:
         """
         return cls(Elf.open(path), debug_root)
 
+    def trim(self) -> None:
+        """As `Elf.trim`, of the file and its debug files."""
+        if self._symbols is not None:
+            self._symbols.trim()
+        self.elf.trim()
+
     def close(self) -> None:
         """Close the file and its debug files."""
         if self._symbols is not None:

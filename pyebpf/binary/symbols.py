@@ -93,6 +93,11 @@ class SymbolTable:
         dropped = f"{len(self._dropped)} function symbols left out: nameless, or not in executable code"
         return (*self._notes, f"{self._elf.path}: {dropped}")
 
+    def trim(self) -> None:
+        """As `Elf.trim`, of the debug files."""
+        for debug in self._debug_files:
+            debug.trim()
+
     def close(self) -> None:
         """Close the debug files (not the ELF file itself, which is the caller's)."""
         self._tables = []

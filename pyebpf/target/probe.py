@@ -87,6 +87,11 @@ class Resolution(NamedTuple):
     images: Mapping[tuple[int, int], Image]
     targets: tuple[str, ...] = ()
 
+    def trim(self) -> None:
+        """Gives back the memory of the files' pages: a session may last for days, and seldom looks at them again."""
+        for image in self.images.values():
+            image.trim()
+
     def close(self) -> None:
         """Closes the files."""
         for image in self.images.values():
@@ -99,7 +104,10 @@ class Resolution(NamedTuple):
 
         Takes 20 ms for a small Go program and half a second for a large one, so ask when the probes are in place.
         """
-        return self._inlined() + self._copied()
+        try:
+            return self._inlined() + self._copied()
+        finally:
+            self.trim()
 
     def _copied(self) -> tuple[str, ...]:
         native = [probe for probe in self.probes if probe.go is None]

@@ -144,6 +144,7 @@ class Probes:
             if returns:
                 self._unmatched_before = self._tally()["unmatched"]
             self._report(refused)
+            resolution.trim()
             if len(pids) == 1 and self._ladder.limits:  # `leave` is to take these probes out, too
                 self._followed[pids[0]] = self._entry_links, self._return_links
         except BaseException:

@@ -21,8 +21,8 @@ its way to a terminal, or more time or memory than the reader's bounds allow.
 Inputs are changed at random, a piece at a time (a section, a table, a pattern), and kept when they reach something new:
 coverage-guided fuzzing, by [atheris](https://github.com/google/atheris), which is libFuzzer for Python. What began it
 were small programs by real compilers and tables made by hand. `tests/fuzz/corpus/` keeps the fewest inputs that reach
-all that was reached, and every input that a fault was found with. `make test` tries them all, and then fuzzes each reader
-for ten seconds, always with the same seed.
+all that was reached, and every input that a fault was found with. `make test` tries them all, and then fuzzes each
+reader for ten seconds, always with the same seed.
 
     make fuzz                                              # each reader for a minute, two at a time
     python tests/fuzz/run.py --seconds 3600 --keep         # an hour each (18 hours); adds to the corpus and the totals

@@ -454,3 +454,20 @@ def test_bounds_of_go_code_are_no_functions(go_program: str) -> None:
     with Image.open(go_program) as image:
         names = {function.name for function in image.search("runtime.*")}
     assert "runtime.mallocgc" in names and not names & {"runtime.text", "runtime.etext"}
+
+
+def test_trimmed_image_reads_again(tmp_path: Path) -> None:
+    path = compile_with(tmp_path, ".c", C, "gcc", "-O1", "-o", "program")
+
+    def resident() -> int:
+        """KB of the file that count as this process's memory."""
+        smaps = Path("/proc/self/smaps").read_text()
+        found = re.findall(rf"^\S+ \S+ \S+ \S+ \S+ +{re.escape(str(path))}\n(?:.*\n)*?Rss: +(\d+) kB", smaps, re.M)
+        return sum(map(int, found))
+
+    with Image.open(str(path)) as image:
+        before = image.search("work")
+        assert resident() > 0
+        image.trim()
+        assert resident() == 0
+        assert image.search("work") == before != []
