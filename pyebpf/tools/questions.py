@@ -86,11 +86,15 @@ def _size(obj: Object, plan: Plan, returns: bool) -> None:
     rodata["entry_size"], rodata["return_size"] = plan.entry_size, plan.return_size
     rodata["read_room"] = plan.read_room
     captured = plan.entry_size + plan.return_size
-    sizes = dict.fromkeys(("scratch", "blank"), btf.layout("machine").size + captured + plan.read_room)
-    sizes["frames"] = sizes["overflow"] = btf.layout("call").size + plan.entry_size
-    for name, size in sizes.items():
-        maps[name].value_size = size
-        maps[name].max_entries = min(maps[name].max_entries, max(_FEWEST, _MOST_BYTES // size))
+    machine = btf.layout("machine").size + captured + plan.read_room
+    frame = btf.layout("call").size + plan.entry_size
+    rooms = (machine, _MOST_BYTES, ("scratch", "blank")), (frame, _MOST_BYTES // 2, ("frames", "overflow"))
+    for size, most, names in rooms:
+        for name in names:
+            maps[name].value_size = size
+            maps[name].max_entries = min(maps[name].max_entries, max(_FEWEST, most // size))
+    if not returns:  # no call is in progress
+        maps["frames"].max_entries = maps["overflow"].max_entries = 1
 
 
 def expressions(name: str, given: Sequence[str]) -> tuple[str, ...]:
