@@ -270,7 +270,16 @@ def open_harmless_event() -> int:
     Returns:
         a file descriptor, or ``-errno``.
     """
-    return _open_event(_SOFTWARE, _DUMMY, pid=os.getpid(), flags=_EXCLUDE_KERNEL | _EXCLUDE_HYPERVISOR)
+    return open_idle_event(os.getpid())
+
+
+def open_idle_event(pid: int) -> int:
+    """Opens a perf event that counts nothing of a thread.
+
+    Returns:
+        a file descriptor, or ``-errno``.
+    """
+    return _open_event(_SOFTWARE, _DUMMY, pid=pid, flags=_EXCLUDE_KERNEL | _EXCLUDE_HYPERVISOR)
 
 
 def lost_records(event_fd: int) -> int | None:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from pyebpf.core import bpf, kernel, shield
+from pyebpf.core.leader import Leader
 from pyebpf.core.libbpf import failure
 from pyebpf.core.object import Object
 from pyebpf.core.programs import Program
@@ -94,6 +95,7 @@ class Links:
         self._ladder = ladder
         self._fds: list[int] = []
         self._limited: dict[int, int] = {}  # a uprobe_multi link's descriptor -> the process it is limited to
+        self._leaders: dict[int, Leader] = {}  # of processes that perf events are limited to
 
     def __len__(self) -> int:
         return len(self._fds)
@@ -161,6 +163,8 @@ class Links:
     ) -> list[Refused]:
         from pyebpf.core.copies import with_cookie
 
+        if pid and pid not in self._leaders:
+            self._leaders[pid] = Leader(pid)
         refused, copy, copied = [], -1, -1  # the program's copy for a cookie; sites that share one follow each other
         try:
             for site in sites:
@@ -199,16 +203,20 @@ class Links:
     def take(self) -> list[int]:
         """The descriptors that hold the links: the caller's to close now."""
         fds, self._fds = self._fds, []
+        leaders, self._leaders = self._leaders, {}
         self._limited = {}
+        for leader in leaders.values():
+            leader.close()
         return fds
 
     def left_alone(self) -> set[int]:
-        """Processes whose links are for a task that is no more: they have ended, or another thread than the first
-        executed a program and took the first one's place. The kernel places no probe in such a process any more.
+        """Processes whose probes are for a thread that is no more: they have ended, or go on without their first
+        thread, or another one executed a program and took its place. Such a process has no probes any more.
 
-        Known of uprobe_multi links (Linux 6.10 and newer) only.
+        A uprobe_multi link (limited from Linux 6.10 on) tells of the latter; going on without it keeps those probes.
         """
-        return {pid for fd, pid in self._limited.items() if bpf.uprobe_multi_pid(fd) == 0}
+        multi = {pid for fd, pid in self._limited.items() if bpf.uprobe_multi_pid(fd) == 0}
+        return multi | {pid for pid, leader in self._leaders.items() if leader.ended()}
 
     def close(self) -> None:
         """Detaches everything. Safe to call twice.

@@ -65,7 +65,7 @@ class Process:
 
         Raises:
             TargetNotFound: there is none.
-            TargetError: it is a zombie, a kernel thread, or a thread of another process.
+            TargetError: it is a zombie, a kernel thread, a thread of another process, or its first thread has ended.
             PermissionDenied: /proc hides it.
         """
         self.pid = pid
@@ -78,8 +78,14 @@ class Process:
         head, _, tail = text.rpartition(")")
         fields = tail.split()
         self.name = head.partition("(")[2]
-        if len(fields) < 7:
+        if len(fields) < 18:
             raise TargetError(f"process {pid}: /proc/{pid}/stat can't be read")
+        if fields[0] in ("Z", "X") and int(fields[17]) > 1:
+            raise TargetError(
+                f"process {pid}: its first thread has ended, without which the kernel shows nothing of its memory "
+                f"(others run: {int(fields[17]) - 1})",
+                hint="trace its program by path, without -p",
+            )
         if fields[0] in ("Z", "X"):
             raise TargetError(f"process {pid} has exited and only waits for its parent to notice (a zombie)")
         if int(fields[6]) & _PF_KTHREAD:
@@ -213,12 +219,18 @@ class Incarnation(NamedTuple):
     stack: int
 
 
-def incarnation(pid: int) -> Incarnation | None:
-    """What process `pid` is now; None: it is gone, or may not be looked at."""
+def incarnation(pid: int, *, headless: bool = False) -> Incarnation | None:
+    """What process `pid` is now; None: it is gone, or may not be looked at.
+
+    Args:
+        headless: one whose first thread has ended while others go on isn't gone.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb", 0) as file:
             fields = file.read(4096).rpartition(b")")[2].split()
-        return None if fields[0] in (b"Z", b"X") else Incarnation(int(fields[19]), int(fields[23]), int(fields[25]))
+        if fields[0] in (b"Z", b"X") and not (headless and int(fields[17]) > 1):
+            return None
+        return Incarnation(int(fields[19]), int(fields[23]), int(fields[25]))
     except (OSError, ValueError, IndexError):
         return None
 

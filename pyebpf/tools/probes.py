@@ -286,7 +286,7 @@ class Probes:
         """Processes that run and are not seen any more: see `Links.left_alone`."""
         alone = self._entry_links.left_alone() | self._return_links.left_alone()
         for pid in alone - self._unseen:
-            now = incarnation(pid)
+            now = incarnation(pid, headless=True)
             if now and now.start_time == self._began.get(pid):
                 self._unseen.add(pid)
         return tuple(sorted(self._unseen))

@@ -83,7 +83,7 @@ class Session(Lifetime):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the numbers should know: choices made, inlined calls that aren't seen, and processes that
-        are not seen any more as another thread than their first executed a program.
+        are not seen any more as their first thread has ended, or another one executed a program.
 
         Looking for inlined calls takes from 20 ms to half a second in a large Go program, once.
 
@@ -105,8 +105,8 @@ class Session(Lifetime):
     def _note_unseen(self) -> None:
         for pid in self._probes.unseen():
             note = (
-                f"process {pid} is not seen any more: another thread than its first executed a program, and the "
-                "kernel's probes don't follow that; trace it anew, or by its path alone"
+                f"process {pid} is not seen any more: its first thread has ended, or another one executed a program, "
+                "and the kernel's probes don't follow that; trace it anew, or by its path alone"
             )
             if self._notes is not None and note not in self._notes:
                 self._notes += (note,)

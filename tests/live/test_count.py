@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import targets
@@ -14,6 +15,7 @@ import tracing
 
 import pyebpf
 from pyebpf.core import kernel
+from pyebpf.tools.funccount import CountSession
 
 
 def test_every_rung_counts_right(rung: str) -> None:
@@ -172,21 +174,47 @@ def test_command_is_traced_from_its_first_instruction() -> None:
     assert (seen["main"], seen["hot"]) == (1, 997)
 
 
-def test_exec_by_another_thread_is_told() -> None:
+def await_note(counts: CountSession, text: str) -> None:
+    deadline = time.monotonic() + targets.DEADLINE
+    while not any(text in note for note in counts.notes):
+        assert time.monotonic() < deadline, counts.notes
+        time.sleep(0.01)
+
+
+def test_exec_by_another_thread_is_told(rung: str) -> None:
     """The kernel's probes of -p don't follow it: that nothing is seen any more is a note."""
-    if kernel.release() < (6, 10):
-        pytest.skip("before Linux 6.10")  # which tells nobody: KNOWN_ISSUES.md
+    if rung == "multi" and kernel.release() < (6, 10):
+        pytest.skip("before Linux 6.10")  # where those probes are in every process, and it goes on
     with targets.run(targets.compiled("torture/spawns.c"), "-n", "1000000", "thread-execs") as target:
         with pyebpf.count(":works", pid=target.pid) as counts:
             assert not any("not seen any more" in note for note in counts.notes)
             target.begin()
-            deadline = time.monotonic() + targets.DEADLINE
-            while not any(f"process {target.pid} is not seen any more" in note for note in counts.notes):
-                assert time.monotonic() < deadline, counts.notes
-                time.sleep(0.01)
+            await_note(counts, f"process {target.pid} is not seen any more")
             counts.detach()
             assert sum("not seen any more" in note for note in counts.notes) == 1
         assert sum("not seen any more" in note for note in counts.notes) == 1  # also when it is closed
+
+
+def test_end_of_the_first_thread(rung: str) -> None:
+    """Perf events' probes end with it, which is told; those of uprobe_multi don't."""
+    with targets.run(targets.compiled("torture/spawns.c"), "headless") as target:
+        with pyebpf.count(":works", pid=target.pid) as counts:
+            target.begin()
+            if rung != "multi":
+                await_note(counts, f"process {target.pid} is not seen any more")
+            while ") Z " not in Path(f"/proc/{target.pid}/stat").read_text():
+                time.sleep(0.01)
+            target.begin("0 23")
+            assert target.first_line() == {"line": 0}
+            assert counts.snapshot()["works"] == (23 if rung == "multi" else 0)
+            assert any("not seen any more" in note for note in counts.notes) == (rung != "multi")
+        with pytest.raises(pyebpf.TargetError, match="its first thread has ended") as refused:
+            pyebpf.count(":works", pid=target.pid)
+        assert "by path" in refused.value.hint
+        with pyebpf.count(f"{target.path}:works") as counts:
+            target.begin("23 97")
+            assert target.first_line() == {"line": 1}
+            assert counts.snapshot()["works"] == 97
 
 
 def test_exec_by_the_first_thread_is_followed() -> None:

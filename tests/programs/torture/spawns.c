@@ -15,6 +15,7 @@
 //   filters    works(i) under a filter that kills for any system call but write and exit_group
 //   eats       8 MB are touched and given back, and FILE is read, works(i) after each 64 KiB; N times
 //   hot        works(i), N times
+//   headless   the first thread ends, and another does what lingers does
 //   lingers    a line of stdin, "FIRST COUNT": works(FIRST) and COUNT - 1 more; "line" is answered; ends with stdin
 //
 // SPAWNS_EARLY=FILE: loaded before it is ready, and unloaded again first of all.
@@ -240,6 +241,23 @@ static void lingers(void)
 	}
 }
 
+static void *goes_on(void *unused)
+{
+	(void)unused;
+	lingers();
+	tells();
+	exit(0);
+}
+
+static void headless(void)
+{
+	pthread_t other;
+
+	if (pthread_create(&other, NULL, goes_on, NULL) != 0)
+		fails("pthread_create");
+	pthread_exit(NULL);
+}
+
 static void many(void)
 {
 	for (long i = 0; i < rounds; i++) {
@@ -340,6 +358,8 @@ int main(int argc, char **argv)
 		filters();
 	else if (strcmp(kind, "eats") == 0)
 		eats();
+	else if (strcmp(kind, "headless") == 0)
+		headless();
 	else if (strcmp(kind, "lingers") == 0)
 		lingers();
 	else if (strcmp(kind, "hot") == 0 || strcmp(kind, "hardens") == 0)
