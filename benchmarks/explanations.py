@@ -47,10 +47,8 @@ EXPLANATIONS = (
         "Not the program: pyebpf's runs for {hits.1/trace/pyebpf 0/ns} ns of it (bpftrace 0.23:"
         " {hits.1/trace/bpftrace 0.23/ns}, 0.27: {hits.1/trace/bpftrace 0.27/ns}), the trap takes"
         " {hits/an empty program/at the entry/ns} with every tool. The rest is the reader's, in Python, which takes"
-        " the"
-        " records from another CPU while they come, and is woken until it knows that many come. In exchange every"
-        " call is"
-        " is shown, or said to be lost: see the section on records.",
+        " the records from another CPU while they come, and is woken until it knows that many come. In exchange every"
+        " call is shown, or said to be lost: see the section on records.",
     ),
     Explanation(
         "hits", "*", "ns a call",

@@ -18,7 +18,7 @@ struct {
 SEC("uprobe")
 int on_entry(struct pt_regs *ctx)
 {
-	if (!wanted(current_pid_tgid()))
+	if (!current_wanted())
 		return 0;
 
 	__u32 cell = striped((__u32)site_cookie(ctx));

@@ -45,4 +45,10 @@ static __always_inline bool wanted(__u64 pid_tgid)
 	return true;
 }
 
+/* The same of the current process, where its number is needed for nothing else. */
+static __always_inline bool current_wanted(void)
+{
+	return !(only_tgid || filter_tgids) || wanted(current_pid_tgid());
+}
+
 #endif
