@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def say(text: str) -> None:
     """Prints a line for people, on standard error: standard output is for data."""
     if sys.stderr is not None:  # it was closed: `print` would take standard output
-        print(text, file=sys.stderr, flush=True)
+        # At one go, as the command that we run may write there, too
+        print(f"{text}\n", end="", file=sys.stderr, flush=True)
 
 
 def write(text: str) -> None:

@@ -7,6 +7,7 @@ A stack's addresses, except its first, are those that calls return to. When a ca
 
 from __future__ import annotations
 
+import re
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from .process import Process, identity, read_maps
 UNKNOWN = "[unknown]"
 
 _MAX_CACHED = 100_000
-_MAX_KALLSYMS = 128 << 20
+_MAX_KALLSYMS, _MAX_MODULES = 128 << 20, 1 << 20
 _RETRY_SECONDS = 0.1
 _MAX_KERNEL_FUNCTION = 1 << 20
 _TEXT = frozenset((b"t", b"T", b"w", b"W"))
@@ -210,11 +211,12 @@ class UserSymbols:
 class KernelSymbols:
     """Names for kernel addresses, from /proc/kallsyms, read at the first question."""
 
-    __slots__ = ("_lines", "_path", "_reason")
+    __slots__ = ("_ends", "_lines", "_modules", "_path", "_reason")
 
-    def __init__(self, path: str = "/proc/kallsyms") -> None:
-        self._path = path
+    def __init__(self, path: str = "/proc/kallsyms", modules: str = "/proc/modules") -> None:
+        self._path, self._modules = path, modules
         self._reason: str | None = None
+        self._ends: dict[str, int] = {}  # of modules, by their names in brackets
         # The text's lines sorted by address, which is their first 16 characters, in hexadecimal.
         self._lines: list[bytes] | None = None
 
@@ -228,7 +230,7 @@ class KernelSymbols:
         """A frame for each address, innermost first; see `UserSymbols.resolve`."""
         lines = self._load()
         return [
-            _kernel_frame(lines, address, address if first_is_exact and index == 0 else address - 1)
+            _kernel_frame(lines, self._ends, address, address if first_is_exact and index == 0 else address - 1)
             for index, address in enumerate(addresses)
         ]
 
@@ -257,17 +259,28 @@ class KernelSymbols:
                     "kernel addresses are hidden from this user (kernel.kptr_restrict); CAP_SYSLOG shows them"
                 )
             elif lines:
-                self._lines = lines
+                self._lines, self._ends = lines, _module_ends(self._modules)
             else:
                 self._reason = f"{self._path} has no function in it"
         return self._lines
+
+
+def _module_ends(path: str) -> dict[str, int]:
+    """Of each module in a file like /proc/modules: "veth 45056 0 - Live 0xffffffffc0a6b000"."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read(_MAX_MODULES)
+    except OSError:  # a kernel without modules
+        return {}
+    found = re.findall(rb"^(\S+) (\d{1,10}) .* 0x([0-9a-f]{16})(?: .*)?$", text, re.MULTILINE)
+    return {f"[{name.decode('utf-8', 'replace')}]": int(start, 16) + int(size) for name, size, start in found}
 
 
 def _address_field(line: bytes) -> bytes:
     return line[:16]
 
 
-def _kernel_frame(lines: Sequence[bytes], address: int, at: int) -> Frame:
+def _kernel_frame(lines: Sequence[bytes], ends: Mapping[str, int], address: int, at: int) -> Frame:
     # "~" sorts behind the space that follows each address.
     index = bisect_right(lines, b"%016x~" % max(at, 0)) - 1
     start = int(lines[index][:16], 16) if index >= 0 else 0
@@ -276,4 +289,6 @@ def _kernel_frame(lines: Sequence[bytes], address: int, at: int) -> Frame:
     # Of several names for one address the first in the file, like the kernel's get_symbol_pos(), kernel/kallsyms.c.
     line = lines[bisect_left(lines, lines[index][:16])]
     name, _, module = line[19:].decode("utf-8", "replace").partition("\t")
+    if at >= ends.get(module, 1 << 64):  # behind it lies what isn't its own: eBPF programs, which may have no name
+        return Frame(address, UNKNOWN, 0, "[kernel]")
     return Frame(address, name, address - start, module or "[kernel]")

@@ -69,7 +69,7 @@ def maps(data: bytes) -> None:
     mapping = _lines(names)
     given = {
         "maps": mapping,
-        "stat": b"7 (" + comm + b") S 1 7 7 0 -1 4194560 1 0 0 0 0",
+        "stat": b"7 (" + comm + b") S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 7",
         "status": b"Name:\t" + name.replace(b"\n", b"\\n") + b"\nTgid:\t1073741824\n",
     }
     before = process._read

@@ -238,6 +238,21 @@ def test_kernel_names(tmp_path: Path) -> None:
     assert symbols.resolve([base + 0x100], first_is_exact=True)[0].name == "middle"
 
 
+def test_what_lies_behind_a_module_is_not_its(tmp_path: Path) -> None:
+    names, modules = tmp_path / "kallsyms", tmp_path / "modules"
+    names.write_bytes(KALLSYMS)
+    modules.write_text(
+        "other 4096 0 - Live 0xffffffffc0003000\nnf_tables 8192 2 a,b, Live 0xffffffffc0000000 (OE)\nodd\n"
+    )
+    end = 0xFFFFFFFFC0002000
+    frames = KernelSymbols(str(names), str(modules)).resolve([end - 1, end, end + 1])
+    assert [(frame.name, frame.module) for frame in frames] == [
+        ("module_function", "[nf_tables]"),
+        ("module_function", "[nf_tables]"),  # a return address
+        (UNKNOWN, "[kernel]"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -27,6 +27,7 @@ _NAMES = (
     "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
     "CHECKPOINT_RESTORE",
 )  # fmt: skip
+_CHECK = "cap_capable"  # the kernel's function; it may be part of another
 # __traceiter_*: of a tracepoint that several programs watch.
 _OUR_WAY = ("bpf_", "__bpf_", "__traceiter_", UNKNOWN)
 _NOAUDIT, _INSETID = 2, 4  # CAP_OPT_*, include/linux/security.h, since Linux 5.1
@@ -144,6 +145,9 @@ def _stacks(event: Check) -> list[str]:
 
 def _without_us(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
     """A kernel stack without what runs our program. (That has no name any more once it is detached.)"""
+    for index, frame in enumerate(frames):
+        if frame.name == _CHECK:
+            return frames[index:]
     ours = 0
     while ours < len(frames) and (frames[ours].module == "[bpf]" or frames[ours].name.startswith(_OUR_WAY)):
         ours += 1
