@@ -86,15 +86,14 @@ def milliseconds(text: str) -> float:
 
 
 def positive_count(text: str) -> int:
-    value = int(text) if text.isascii() and text.isdigit() else 0
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return value
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is not a whole number above 0")
+    return int(text)
 
 
 def whole_number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is not a whole number")
     return int(text)
 
 
