@@ -307,8 +307,10 @@ class Btf:
         if resolved.kind == _INT and resolved.size_or_type == 1 and resolved.name == "unsigned char":
             return scalar(f"{count}s")
         one = self._compile(element, depth + 1, names)
-        simple = one.plain and len(one.code) == 1
-        if count * max(1, struct.calcsize("<" + one.code)) > (_MOST_WORDS if simple else 1 << 20):
+        simple, size = one.plain and len(one.code) == 1, struct.calcsize("<" + one.code)
+        if not size:  # arrays of arrays of nothing could have any number of elements
+            raise BinaryError(f"a BTF array of {count} elements that have no size")
+        if count * size > (_MOST_WORDS if simple else 1 << 20):
             raise BinaryError(f"a BTF array of {count} elements is too large")
         code, items, step = f"{count}{one.code}" if simple else one.code * count, one.items * count, one.items
         if one.plain:
