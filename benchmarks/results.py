@@ -113,12 +113,14 @@ class Turn(NamedTuple):
 def take_turns(table: Table, turns: Sequence[Turn], rounds: int, warm: bool = False) -> None:
     """All turns, round by round, so that a busy minute hits them all. Who fails once is left out from then on.
 
+    Each other round goes backwards, so that nobody always comes behind the same.
+
     Args:
         warm: a round before the first, which fills caches and isn't counted.
     """
     for number in range(-1 if warm else 0, rounds):
         print(f"{table.title}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-        for turn in turns:
+        for turn in turns if number % 2 == 0 else reversed(turns):
             row = table.rows.get((turn.what, turn.who))
             if row and row.said:
                 continue
