@@ -20,10 +20,11 @@ Made by `make bench` (`benchmarks/run.py`), which writes this page and [its valu
 Nothing here is typed.
 
 A cell is the median of the rounds, and their range. The contestants take turns within a round, each other round
-backwards, so that a busy minute hits them all. **÷** is the median of the rounds' ratios, pyebpf ÷ the other, or the other ÷ pyebpf where more is
-better: **below 1 pyebpf is the better.** In pyebpf's own line it is the one against the best of the others, and a word:
-*first*; *level* (behind in the median, but not in every round); or a number, which leads to the explanation below the
-table. Peers that are missing in a table have no such tool, or it doesn't run here (then it is said below the table).
+backwards, so that a busy minute hits them all. **÷** is the median of the rounds' ratios, pyebpf ÷ the other, or the
+other ÷ pyebpf where more is better: **below 1 pyebpf is the better.** In pyebpf's own line it is the one against the
+best of the others, and a word: *first*; *level* (behind in the median, but not in every round); or a number, which
+leads to the explanation below the table. Peers that are missing in a table have no such tool, or it doesn't run here
+(then it is said below the table).
 """
 
 

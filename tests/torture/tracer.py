@@ -59,7 +59,7 @@ class Moments:
         if dice >= 0.7 and phase in ("tracing", "loading", "reading"):
             phase = "ending"
         tracer.process.send_signal(number)
-        if number == signal.SIGPIPE:  # which Python ignores
+        if number == signal.SIGPIPE or (number == signal.SIGHUP and "export" in words):  # ignored; read the file again
             time.sleep(0.01)
             tracer.process.send_signal(signal.SIGINT)
         return phase, tracer.end(), was_ready
