@@ -27,6 +27,16 @@ struct frame_key {
 	__u64 depth; /* Go: g.stack.hi - SP, which stays when the stack is copied; else SP at entry */
 };
 
+#ifdef FRAME_BYTES /* captured bytes follow struct call: Python sets the size, so there is no type */
+#define FRAME_TYPES                                                                                                    \
+	__uint(key_size, sizeof(struct frame_key));                                                                    \
+	__uint(value_size, sizeof(struct call))
+#else
+#define FRAME_TYPES                                                                                                    \
+	__type(key, struct frame_key);                                                                                 \
+	__type(value, struct call)
+#endif
+
 /*
  * Calls come back to the same frames. So a frame keeps its place when its call has returned (start is 0 then): finding
  * it again costs a fraction of an insertion and a deletion, at each call.
@@ -34,13 +44,7 @@ struct frame_key {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 8192);
-#ifdef FRAME_BYTES /* captured bytes follow struct call: Python sets the size, so there is no type */
-	__uint(key_size, sizeof(struct frame_key));
-	__uint(value_size, sizeof(struct call));
-#else
-	__type(key, struct frame_key);
-	__type(value, struct call);
-#endif
+	FRAME_TYPES;
 } frames SEC(".maps");
 
 bool frames_full = false; /* once and for all: no place is given up */
@@ -52,13 +56,7 @@ bool frames_full = false; /* once and for all: no place is given up */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
-#ifdef FRAME_BYTES
-	__uint(key_size, sizeof(struct frame_key));
-	__uint(value_size, sizeof(struct call));
-#else
-	__type(key, struct frame_key);
-	__type(value, struct call);
-#endif
+	FRAME_TYPES;
 } overflow SEC(".maps");
 
 static __always_inline const volatile struct abi *site_abi(__u64 cookie)

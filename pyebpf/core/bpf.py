@@ -264,17 +264,8 @@ def open_output_event(cpu: int) -> int:
     return fd
 
 
-def open_harmless_event() -> int:
-    """Opens a perf event that counts nothing, of this process alone, which every user may have.
-
-    Returns:
-        a file descriptor, or ``-errno``.
-    """
-    return open_idle_event(os.getpid())
-
-
 def open_idle_event(pid: int) -> int:
-    """Opens a perf event that counts nothing of a thread.
+    """Opens a perf event that counts nothing, of a thread; of one's own process every user may have it.
 
     Returns:
         a file descriptor, or ``-errno``.

@@ -80,13 +80,14 @@ class Process:
         self.name = head.partition("(")[2]
         if len(fields) < 18:
             raise TargetError(f"process {pid}: /proc/{pid}/stat can't be read")
-        if fields[0] in ("Z", "X") and int(fields[17]) > 1:
-            raise TargetError(
-                f"process {pid}: its first thread has ended, without which the kernel shows nothing of its memory "
-                f"(others run: {int(fields[17]) - 1})",
-                hint="trace its program by path, without -p",
-            )
         if fields[0] in ("Z", "X"):
+            others = int(fields[17]) - 1
+            if others > 0:
+                raise TargetError(
+                    f"process {pid}: its first thread has ended, without which the kernel shows nothing of its memory "
+                    f"(others run: {others})",
+                    hint="trace its program by path, without -p",
+                )
             raise TargetError(f"process {pid} has exited and only waits for its parent to notice (a zombie)")
         if int(fields[6]) & _PF_KTHREAD:
             raise TargetError(f"process {pid} is a kernel thread: it has no program to trace")

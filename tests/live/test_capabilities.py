@@ -11,7 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import privileges
@@ -67,7 +67,7 @@ def test_other_users_processes(stage: Stage) -> None:
     """Every function tool looks at /proc/PID/exe and maps; they do it in one place."""
     run = ("funccount", "-d", "0.1", "-p", str(stage.actor.pid), ":main")
     for more, code, words in (((), 4, "or with CAP_SYS_PTRACE\n"), (("CAP_SYS_PTRACE",), 0, "")):
-        command = unprivileged.command(tuple({*LOADS, *more}), sys.executable, "-m", "pyebpf", *run)
+        command = unprivileged.command((*LOADS, *more), sys.executable, "-m", "pyebpf", *run)
         done = subprocess.run(command, env=clean(), capture_output=True, text=True, timeout=targets.DEADLINE, cwd="/")
         assert done.returncode == code and done.stderr.endswith(words), done.stderr
 
@@ -99,9 +99,9 @@ def test_doctor_of_a_user() -> None:
     assert "tracing can't be read" in done.stdout, done
 
 
-def doctor(*more: str) -> subprocess.CompletedProcess[str]:
+def doctor(capabilities: Sequence[str] = LOADS) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        unprivileged.command(tuple({*LOADS, *more}), sys.executable, "-m", "pyebpf", "doctor"), env=clean(), cwd="/",
+        unprivileged.command(capabilities, sys.executable, "-m", "pyebpf", "doctor"), env=clean(), cwd="/",
         capture_output=True, text=True, timeout=targets.DEADLINE,
     )  # fmt: skip
 
@@ -123,7 +123,7 @@ def test_doctor_knows_what_that_level_does_to_tracepoints(stage: Stage) -> None:
     needs = CASES["opensnoop"].needs
     with unprivileged.paranoid(3):
         code, out, error, shown = stage.run("opensnoop", needs)
-        lines = [line for line in doctor(*needs).stdout.splitlines() if line.startswith("opensnoop ")]
+        lines = [line for line in doctor(needs).stdout.splitlines() if line.startswith("opensnoop ")]
     if code in (0, 130):
         assert privileges.is_shown(shown, out) and lines == [], (error, lines)
     else:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -175,10 +174,7 @@ def test_command_is_traced_from_its_first_instruction() -> None:
 
 
 def await_note(counts: CountSession, text: str) -> None:
-    deadline = time.monotonic() + targets.DEADLINE
-    while not any(text in note for note in counts.notes):
-        assert time.monotonic() < deadline, counts.notes
-        time.sleep(0.01)
+    targets.until(lambda: any(text in note for note in counts.notes), text)
 
 
 def test_exec_by_another_thread_is_told(rung: str) -> None:
@@ -202,8 +198,7 @@ def test_end_of_the_first_thread(rung: str) -> None:
             target.begin()
             if rung != "multi":
                 await_note(counts, f"process {target.pid} is not seen any more")
-            while ") Z " not in Path(f"/proc/{target.pid}/stat").read_text():
-                time.sleep(0.01)
+            targets.until(lambda: ") Z " in Path(f"/proc/{target.pid}/stat").read_text(), "its first thread's end")
             target.begin("0 23")
             assert target.first_line() == {"line": 0}
             assert counts.snapshot()["works"] == (23 if rung == "multi" else 0)
